@@ -1,0 +1,33 @@
+"""Who asks, and who a session belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for a change, as the audit log keeps it.
+
+    ``actor`` is a user's id, an API key's id, ``cli`` for the operator's command line, or
+    ``anonymous`` before anybody has logged in.
+    """
+
+    actor: str
+    ip: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user, and the account he acts for, behind one open session."""
+
+    user_id: str
+    email: str
+    is_operator: bool
+    account_id: str
+    account_state: str
+    session_id: str
+
+
+CLI = Caller(actor="cli")
