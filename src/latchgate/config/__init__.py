@@ -1,0 +1,36 @@
+"""Every setting: declared once, read from one file and the environment, checked as a whole.
+
+declare.py    what a setting can be: kinds, units, bounds, and what is said when a value is wrong
+settings.py   the settings themselves: the one place to add one
+reading.py    latchgate.toml, LATCHGATE_… and the command line, laid over the defaults
+document.py   the same table as docs/configuration.md and as `latchgate config show`
+"""
+
+from latchgate.config.reading import ConfigError, Reading, load, read
+from latchgate.config.settings import (
+    EmbeddedSettings,
+    GatewaySettings,
+    JournalSettings,
+    LogSettings,
+    MailSettings,
+    ServerSettings,
+    SessionSettings,
+    Settings,
+    SignupSettings,
+)
+
+__all__ = [
+    "ConfigError",
+    "EmbeddedSettings",
+    "GatewaySettings",
+    "JournalSettings",
+    "LogSettings",
+    "MailSettings",
+    "Reading",
+    "ServerSettings",
+    "SessionSettings",
+    "Settings",
+    "SignupSettings",
+    "load",
+    "read",
+]

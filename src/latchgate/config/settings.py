@@ -1,0 +1,347 @@
+"""The settings: the one place where each is declared, with its unit, default and meaning."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from latchgate.config.declare import (
+    Setting,
+    boolean,
+    choice,
+    declared_settings,
+    integer,
+    price,
+    setting,
+    text,
+    texts,
+    usd,
+)
+
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*",
+    re.ASCII,
+)
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
+_PORT_MAX = 65_535
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_MIB = 1024 * 1024
+
+
+def _is_host(value: str) -> bool:
+    return _HOST.fullmatch(value) is not None or _is_address(value.strip("[]"))
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_origin(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and is_bare and has_host and "@" not in parts.netloc
+
+
+def _is_file(value: str) -> bool:
+    return Path(value).is_file()
+
+
+def _is_sender(value: str) -> bool:
+    return re.fullmatch(r"(?:[^<>@\r\n]*<)?[^<>@\s]+@[^<>@\s]+>?", value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the server listens and which names it answers to."""
+
+    host: str = setting(
+        "127.0.0.1",
+        text("an IP address or a host name", _is_host, may_be_empty=False),
+        "The address to listen on. Anything but loopback asks for TLS, or for `insecure_http`.",
+    )
+    port: int = setting(
+        8000,
+        integer(0, _PORT_MAX),
+        "The port to listen on; 0 takes any that is free.",
+        unit="TCP port",
+    )
+    public_url: str = setting(
+        "",
+        text("an http:// or https:// origin without a path", _is_origin),
+        "How people reach the server, used in mails and examples. "
+        "Empty: made from the host and the port.",
+        unit="URL",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        texts("host names or IP addresses", _is_host),
+        "More names that a request's Host header may carry, "
+        "beside localhost, 127.0.0.1, [::1] and the host of `public_url`.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        texts("IP addresses", _is_address),
+        "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
+    tls_certificate: str = setting(
+        "",
+        text("the path of a file that exists", _is_file),
+        "A PEM file with the certificate and its chain. Empty: no TLS.",
+        unit="path",
+    )
+    tls_key: str = setting(
+        "",
+        text("the path of a file that exists", _is_file),
+        "A PEM file with the certificate's private key.",
+        unit="path",
+    )
+    insecure_http: bool = setting(
+        default=False,
+        kind=boolean(),
+        description="Listen without TLS on an address that is not loopback, "
+        "where anybody on the way can read keys and passwords.",
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address that is listened on."""
+        if self.host == "localhost":
+            return True
+        bare = self.host.strip("[]")
+        return _is_address(bare) and ipaddress.ip_address(bare).is_loopback
+
+    @property
+    def base_url(self) -> str:
+        """The server's origin without a slash at its end: ``http://localhost:8000``."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        scheme, usual_port = ("https", 443) if self.tls_certificate else ("http", 80)
+        bare = self.host.strip("[]")
+        host = "localhost" if bare in {"127.0.0.1", "0.0.0.0", "::1", "::"} else bare  # noqa: S104 (compared, not bound)
+        if ":" in host:
+            host = f"[{host}]"
+        return f"{scheme}://{host}" + ("" if self.port == usual_port else f":{self.port}")
+
+
+@dataclass(frozen=True, slots=True)
+class SignupSettings:
+    """Who may make an account, and what a new one starts with."""
+
+    mode: str = setting(
+        "open",
+        choice("open", "invite", "closed"),
+        "Who may sign up: anybody, holders of an invitation, or nobody.",
+    )
+    gift_nanos: int = setting(
+        5_000_000_000,
+        usd(),
+        "The credit that a new account starts with.",
+        unit="USD",
+        name="gift",
+        default_text='"5.00"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How long a login lasts."""
+
+    idle_days: int = setting(
+        14, integer(1, 365), "A session that is not used for so long ends.", unit="days"
+    )
+    absolute_days: int = setting(
+        90, integer(1, 730), "Every session ends after so long.", unit="days"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """How mail leaves the server."""
+
+    mode: str = setting(
+        "outbox",
+        choice("outbox", "smtp"),
+        "Put mails into the data directory's folder `outbox`, or send them by SMTP.",
+    )
+    sender: str = setting(
+        "Latchgate <latchgate@localhost>",
+        text("an address such as Latchgate <keys@example.com>", _is_sender, may_be_empty=False),
+        "The From line of every mail.",
+        unit="e-mail address",
+    )
+    smtp_host: str = setting("", text("a host name", _is_host), "The SMTP server.")
+    smtp_port: int = setting(587, integer(1, _PORT_MAX), "The SMTP server's port.", unit="TCP port")
+    smtp_user: str = setting("", text(), "The user name there. Empty: no login.")
+    smtp_password: str = setting(
+        "",
+        text(),
+        "The password there. Better given as a variable than in the file.",
+        is_secret=True,
+    )
+    smtp_security: str = setting(
+        "starttls",
+        choice("none", "starttls", "tls"),
+        "How the connection is encrypted: not at all, by STARTTLS, or from its first byte.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """How charges reach the disk."""
+
+    sync: str = setting(
+        "always",
+        choice("always", "interval"),
+        "When a charge is made durable: before the answer's last byte leaves, or every "
+        "`interval_ms`, at the price of losing that much usage when the machine loses power.",
+    )
+    interval_ms: int = setting(
+        100,
+        integer(1, 10_000),
+        "How often the journal is synced when `sync` is `interval`.",
+        unit="milliseconds",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The limits of calls with a key."""
+
+    body_bytes_max: int = setting(
+        10 * _MIB, integer(1024, 1024 * _MIB), "The largest request body.", unit="bytes"
+    )
+    header_bytes_max: int = setting(
+        32_768, integer(1024, _MIB), "The largest request head, all headers together.", unit="bytes"
+    )
+    connect_timeout_ms: int = setting(
+        5_000,
+        integer(1, 10 * _MINUTE_MS),
+        "How long connecting to an upstream may take.",
+        unit="milliseconds",
+    )
+    first_byte_timeout_ms: int = setting(
+        120_000,
+        integer(1, _HOUR_MS),
+        "How long an upstream may think before its first byte.",
+        unit="milliseconds",
+    )
+    idle_timeout_ms: int = setting(
+        60_000,
+        integer(1, _HOUR_MS),
+        "How long an upstream may pause between two bytes.",
+        unit="milliseconds",
+    )
+    answer_bytes_max: int = setting(
+        16 * _MIB,
+        integer(1024, 1024 * _MIB),
+        "The largest answer of an upstream that is not a stream.",
+        unit="bytes",
+    )
+    streams_per_key_max: int = setting(
+        100, integer(1, 100_000), "Calls that one key may have running at once.", unit="calls"
+    )
+    upstream_connections_max: int = setting(
+        512,
+        integer(1, 100_000),
+        "Connections to one upstream that may be open at once.",
+        unit="connections",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSettings:
+    """The language model that comes with Latchgate."""
+
+    enabled: bool = setting(
+        default=True, kind=boolean(), description="Run the embedded model beside the server."
+    )
+    model_path: str = setting(
+        "",
+        text("the path of a GGUF file that exists", _is_file),
+        "Weights to serve in place of the packaged SmolLM2-135M-Instruct.",
+        unit="path",
+    )
+    model_name: str = setting(
+        "smollm2-135m",
+        text(
+            "letters, digits and . _ : / -",
+            lambda value: _MODEL_NAME.fullmatch(value) is not None,
+            may_be_empty=False,
+        ),
+        "The name under which calls ask for it.",
+    )
+    parallel: int = setting(
+        4, integer(1, 64), "Calls that it answers at once; more wait in line.", unit="calls"
+    )
+    context_tokens: int = setting(
+        4096, integer(256, 1_048_576), "The context window of each call.", unit="tokens"
+    )
+    threads: int = setting(
+        0, integer(0, 1024), "Processor threads; 0 takes one for each core.", unit="threads"
+    )
+    input_price: str = setting(
+        "0.10", price(), "What input tokens cost.", unit="USD per million tokens"
+    )
+    cached_price: str = setting(
+        "0.02", price(), "What cached input tokens cost.", unit="USD per million tokens"
+    )
+    output_price: str = setting(
+        "0.40", price(), "What output tokens cost.", unit="USD per million tokens"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What the server says on stderr."""
+
+    level: str = setting(
+        "info",
+        choice("debug", "info", "warning", "error"),
+        "The least urgent lines that are written.",
+    )
+    format: str = setting(
+        "console", choice("console", "json"), "Lines for people, or one JSON object a line."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator can choose, checked."""
+
+    data_dir: Path
+    server: ServerSettings = ServerSettings()
+    signup: SignupSettings = SignupSettings()
+    sessions: SessionSettings = SessionSettings()
+    mail: MailSettings = MailSettings()
+    journal: JournalSettings = JournalSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    log: LogSettings = LogSettings()
+
+
+SECTIONS: dict[str, type] = {
+    "server": ServerSettings,
+    "signup": SignupSettings,
+    "sessions": SessionSettings,
+    "mail": MailSettings,
+    "journal": JournalSettings,
+    "gateway": GatewaySettings,
+    "embedded": EmbeddedSettings,
+    "log": LogSettings,
+}
+ALL: tuple[Setting, ...] = tuple(
+    row for section, kind in SECTIONS.items() for row in declared_settings(section, kind)
+)
