@@ -1,0 +1,101 @@
+"""Users, accounts and the memberships between them, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select, update
+
+from latchgate.storage.statements import AnyRow
+from latchgate.storage.tables import accounts, memberships, password_resets, users
+
+
+def insert_user(conn: Connection, **values: object) -> None:
+    """Write a new user's row."""
+    conn.execute(insert(users).values(**values))
+
+
+def insert_account(conn: Connection, **values: object) -> None:
+    """Write a new account's row."""
+    conn.execute(insert(accounts).values(**values))
+
+
+def insert_membership(conn: Connection, **values: object) -> None:
+    """Join a user and an account."""
+    conn.execute(insert(memberships).values(**values))
+
+
+def _people() -> Select[Any]:
+    return (
+        select(
+            users.c.id.label("user_id"),
+            users.c.email,
+            users.c.password_hash,
+            users.c.is_operator,
+            accounts.c.id.label("account_id"),
+            accounts.c.state,
+            accounts.c.is_premium_on,
+            accounts.c.created_us,
+        )
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .join(accounts, accounts.c.id == memberships.c.account_id)
+    )
+
+
+def find_person(conn: Connection, email_key: str) -> AnyRow | None:
+    """A user with his account, by the look-up spelling of his e-mail."""
+    return conn.execute(_people().where(users.c.email_key == email_key)).first()
+
+
+def find_person_by_id(conn: Connection, user_id: str) -> AnyRow | None:
+    """A user with his account, by the user's id."""
+    return conn.execute(_people().where(users.c.id == user_id)).first()
+
+
+def list_people(conn: Connection, *, limit: int) -> Sequence[AnyRow]:
+    """Every user with his account, oldest first."""
+    return conn.execute(_people().order_by(accounts.c.created_us).limit(limit)).all()
+
+
+def set_password(conn: Connection, user_id: str, password_hash: str, *, now_us: int) -> None:
+    """Change a user's password hash."""
+    changed = {"password_hash": password_hash, "password_changed_us": now_us}
+    conn.execute(update(users).where(users.c.id == user_id).values(**changed))
+
+
+def set_account(conn: Connection, account_id: str, **values: object) -> None:
+    """Change an account's row."""
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
+
+
+def insert_reset(conn: Connection, **values: object) -> None:
+    """Write a password reset that may be redeemed once."""
+    conn.execute(insert(password_resets).values(**values))
+
+
+def redeem_reset(conn: Connection, token_hash: bytes, *, now_us: int) -> str | None:
+    """Use a password reset up; the user's id, or None when it is unknown, used or expired."""
+    columns = password_resets.c
+    redeemed = conn.execute(
+        update(password_resets)
+        .where(
+            columns.token_hash == token_hash,
+            columns.used_us.is_(None),
+            columns.expires_us > now_us,
+        )
+        .values(used_us=now_us)
+        .returning(columns.user_id)
+    ).scalar_one_or_none()
+    user_id: str | None = redeemed
+    return user_id
+
+
+def void_resets(conn: Connection, user_id: str, *, now_us: int) -> None:
+    """Make every open password reset of a user useless."""
+    columns = password_resets.c
+    conn.execute(
+        update(password_resets)
+        .where(columns.user_id == user_id, columns.used_us.is_(None))
+        .values(used_us=now_us)
+    )

@@ -1,0 +1,98 @@
+"""API keys as rows, with what each has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, func, insert, select, update
+
+from latchgate.storage.statements import AnyRow
+from latchgate.storage.tables import accounts, api_keys, usage_events
+
+LIVE, PENDING, REPLACED, REVOKED = "live", "pending", "replaced", "revoked"
+USABLE = (LIVE, PENDING)
+
+_keys = api_keys.c
+
+
+def insert_key(conn: Connection, **values: object) -> None:
+    """Write a new key's row."""
+    conn.execute(insert(api_keys).values(**values))
+
+
+def find_usable(conn: Connection, account_id: str, state: str) -> AnyRow | None:
+    """The account's live or pending key."""
+    query = select(api_keys).where(_keys.account_id == account_id, _keys.state == state)
+    return conn.execute(query).first()
+
+
+def find_key(conn: Connection, key_id: str) -> AnyRow | None:
+    """A key's row by its id."""
+    return conn.execute(select(api_keys).where(_keys.id == key_id)).first()
+
+
+def find_by_nonce(conn: Connection, nonce: str) -> str | None:
+    """The key that a form with this nonce has made."""
+    return conn.execute(select(_keys.id).where(_keys.form_nonce == nonce)).scalar_one_or_none()
+
+
+def find_by_public_id(conn: Connection, public_id: str) -> AnyRow | None:
+    """A key with its account's state, as the gateway's directory needs it."""
+    query = (
+        select(
+            _keys.id,
+            _keys.account_id,
+            _keys.secret_hash,
+            _keys.state,
+            _keys.name,
+            _keys.public_id,
+            _keys.last_four,
+            accounts.c.state.label("account_state"),
+            accounts.c.is_premium_on,
+        )
+        .join(accounts, accounts.c.id == _keys.account_id)
+        .where(_keys.public_id == public_id)
+    )
+    return conn.execute(query).first()
+
+
+def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None) -> None:
+    """Move a key to another state."""
+    conn.execute(update(api_keys).where(_keys.id == key_id).values(state=state, ended_us=ended_us))
+
+
+def _with_usage() -> Select[Any]:
+    used = usage_events.c
+    newest = usage_events.alias("newest").c
+    last_app = (
+        select(newest.app)
+        .where(newest.api_key_id == _keys.id)
+        .order_by(newest.started_us.desc())
+        .limit(1)
+        .correlate(api_keys)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            api_keys,
+            func.count(used.request_id).label("calls"),
+            func.coalesce(func.sum(used.charge_nanos), 0).label("spent_nanos"),
+            func.max(used.started_us).label("last_used_us"),
+            func.coalesce(last_app, "").label("last_app"),
+        )
+        .outerjoin(usage_events, used.api_key_id == _keys.id)
+        .group_by(*api_keys.columns)
+    )
+
+
+def list_keys(conn: Connection, account_id: str, *, limit: int) -> Sequence[AnyRow]:
+    """An account's keys with what each has cost: usable ones first, then the newest."""
+    rank = case((_keys.state.in_(USABLE), 0), else_=1)
+    query = _with_usage().where(_keys.account_id == account_id)
+    return conn.execute(query.order_by(rank, _keys.created_us.desc()).limit(limit)).all()
+
+
+def get_key(conn: Connection, key_id: str) -> AnyRow:
+    """One key with what it has cost."""
+    return conn.execute(_with_usage().where(_keys.id == key_id)).one()

@@ -1,0 +1,122 @@
+"""Journal records become rows: usage events, postings and spent budgets, each exactly once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from latchgate.domain import ledger
+from latchgate.domain.ids import new_id
+from latchgate.storage.journal_file import CloseRecord, OpenRecord
+from latchgate.storage.leases import Window, advance_offset, spend_lease
+from latchgate.storage.ledger import post
+from latchgate.storage.usage_events import insert_events
+
+
+def post_calls(
+    conn: Connection,
+    records: Sequence[CloseRecord],
+    *,
+    epoch_id: str,
+    from_offset: int,
+    to_offset: int,
+    now_us: int,
+) -> dict[Window, int]:
+    """Post a batch of ended calls and move the journal's offset, all in the caller's transaction.
+
+    One posting for each account, its amount the sum of its usage events. Returns what each window
+    has spent, so that the purse can take it off its slices. Raises LookupError when the epoch is
+    fenced or the offset is not where it should be; nothing may be committed then.
+    """
+    advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset)
+    posting_ids = _post_charges(conn, records, now_us)
+    if records:
+        insert_events(conn, [_event(record, posting_ids) for record in records])
+    spent: dict[Window, int] = defaultdict(int)
+    for record in records:
+        for budget_id, starts_us in record.windows:
+            spent[Window(budget_id, starts_us)] += record.charge_nanos
+    for window, charge_nanos in spent.items():
+        if charge_nanos:
+            spend_lease(conn, epoch_id=epoch_id, window=window, charge_nanos=charge_nanos)
+    return dict(spent)
+
+
+def post_interrupted(conn: Connection, records: Sequence[OpenRecord], *, now_us: int) -> None:
+    """Show calls that a crash has cut: interrupted, not charged."""
+    if records:
+        insert_events(conn, [_interrupted_event(record, now_us) for record in records])
+
+
+def _post_charges(conn: Connection, records: Sequence[CloseRecord], now_us: int) -> dict[str, str]:
+    charges: dict[str, list[int]] = defaultdict(list)
+    overruns: list[int] = []
+    for record in records:
+        if record.charge_nanos:
+            charges[record.account_id].append(record.charge_nanos)
+        if record.overrun_nanos:
+            overruns.append(record.overrun_nanos)
+    posting_ids = {account_id: new_id("pst", now_us) for account_id in charges}
+    for account_id, amounts in charges.items():
+        posting = ledger.usage_posting(
+            posting_ids[account_id], account_id, sum(amounts), len(amounts)
+        )
+        post(conn, posting, now_us=now_us)
+    if overruns:
+        posting = ledger.overrun_posting(new_id("pst", now_us), sum(overruns), len(overruns))
+        post(conn, posting, now_us=now_us)
+    return posting_ids
+
+
+def _event(record: CloseRecord, posting_ids: dict[str, str]) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "account_id": record.account_id,
+        "api_key_id": record.api_key_id,
+        "price_id": record.price_id,
+        "model": record.model,
+        "app": record.app,
+        "input_tokens": record.input_tokens,
+        "cached_tokens": record.cached_tokens,
+        "output_tokens": record.output_tokens,
+        "hold_nanos": record.hold_nanos,
+        "charge_nanos": record.charge_nanos,
+        "overrun_nanos": record.overrun_nanos,
+        "outcome": record.outcome,
+        "counted_by": record.counted_by,
+        "is_stream": int(record.is_stream),
+        "http_status": record.http_status,
+        "started_us": record.started_us,
+        "first_byte_us": record.first_byte_us,
+        "ended_us": record.ended_us,
+        "ip": record.ip,
+        "posting_id": posting_ids[record.account_id] if record.charge_nanos else None,
+    }
+
+
+def _interrupted_event(record: OpenRecord, now_us: int) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "account_id": record.account_id,
+        "api_key_id": record.api_key_id,
+        "price_id": record.price_id,
+        "model": record.model,
+        "app": record.app,
+        "input_tokens": 0,
+        "cached_tokens": 0,
+        "output_tokens": 0,
+        "hold_nanos": record.hold_nanos,
+        "charge_nanos": 0,
+        "overrun_nanos": 0,
+        "outcome": "interrupted",
+        "counted_by": "nobody",
+        "is_stream": int(record.is_stream),
+        "http_status": 0,
+        "started_us": record.started_us,
+        "first_byte_us": None,
+        "ended_us": now_us,
+        "ip": record.ip,
+        "posting_id": None,
+    }

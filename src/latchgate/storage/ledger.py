@@ -1,0 +1,163 @@
+"""The books as rows: postings, their entries, and the balances that they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, case, insert, or_, select, update
+
+from latchgate.domain import ledger
+from latchgate.domain.ids import new_id
+from latchgate.storage.statements import AnyRow, insert_once
+from latchgate.storage.tables import (
+    budget_windows,
+    budgets,
+    ledger_accounts,
+    ledger_entries,
+    postings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditWindow:
+    """The window of an account's credit: all that it was given, spent, and has out on lease."""
+
+    budget_id: str
+    limit_nanos: int
+    spent_nanos: int
+    leased_nanos: int
+
+
+def open_platform_books(conn: Connection) -> None:
+    """Make the platform's own ledger accounts; doing it again changes nothing."""
+    for kind in ledger.PLATFORM_KINDS:
+        insert_once(conn, ledger_accounts, id=kind, kind=kind, account_id=None, balance_nanos=0)
+
+
+def open_account_books(conn: Connection, *, account_id: str, now_us: int) -> None:
+    """Make a new account's ledger account and its credit budget, both empty."""
+    row = {"kind": ledger.CUSTOMER, "account_id": account_id, "balance_nanos": 0}
+    conn.execute(insert(ledger_accounts).values(id=ledger.customer(account_id), **row))
+    budget_id = new_id("bgt", now_us)
+    values = {"account_id": account_id, "kind": "credit", "period": "none", "target": ""}
+    conn.execute(insert(budgets).values(id=budget_id, limit_nanos=0, **values))
+    conn.execute(
+        insert(budget_windows).values(
+            budget_id=budget_id,
+            starts_us=0,
+            limit_nanos=0,
+            ceiling_nanos=0,
+            spent_nanos=0,
+            leased_nanos=0,
+        )
+    )
+
+
+def post(conn: Connection, posting: ledger.Posting, *, now_us: int) -> bool:
+    """Write a posting and move its balances. False: it is there already, and nothing changed."""
+    is_new = insert_once(
+        conn,
+        postings,
+        id=posting.id,
+        kind=posting.kind,
+        account_id=posting.account_id,
+        amount_nanos=posting.amount_nanos,
+        created_us=now_us,
+        actor=posting.actor,
+        note=posting.note,
+    )
+    if not is_new:
+        return False
+    for ledger_account_id, amount_nanos in posting.entries:
+        conn.execute(
+            insert(ledger_entries).values(
+                posting_id=posting.id,
+                ledger_account_id=ledger_account_id,
+                amount_nanos=amount_nanos,
+            )
+        )
+        moved = conn.execute(
+            update(ledger_accounts)
+            .filter_by(id=ledger_account_id)
+            .values(balance_nanos=ledger_accounts.c.balance_nanos + amount_nanos)
+        )
+        if moved.rowcount != 1:
+            raise LookupError(f"no ledger account {ledger_account_id}")
+    return True
+
+
+def post_credit(
+    conn: Connection,
+    *,
+    account_id: str,
+    amount_nanos: int,
+    kind: str,
+    note: str,
+    actor: str,
+    now_us: int,
+    posting_id: str,
+) -> bool:
+    """Give an account credit: a posting, and as much more for its credit budget to lease."""
+    posting = ledger.credit_posting(
+        posting_id, account_id, amount_nanos, kind=kind, note=note, actor=actor
+    )
+    if not post(conn, posting, now_us=now_us):
+        return False
+    budget = select(budgets.c.id).filter_by(account_id=account_id, kind="credit")
+    ceiling, raised = budget_windows.c.ceiling_nanos, budget_windows.c.limit_nanos + amount_nanos
+    conn.execute(
+        update(budgets)
+        .filter_by(account_id=account_id, kind="credit")
+        .values(limit_nanos=budgets.c.limit_nanos + amount_nanos)
+    )
+    conn.execute(
+        update(budget_windows)
+        .where(budget_windows.c.budget_id == budget.scalar_subquery())
+        .values(
+            limit_nanos=raised,
+            ceiling_nanos=case((raised > ceiling, raised), else_=ceiling),
+        )
+    )
+    return True
+
+
+def get_credit_window(conn: Connection, account_id: str) -> CreditWindow:
+    """The account's credit, exactly as posted; what calls have in flight is among the leased."""
+    row = conn.execute(
+        select(
+            budget_windows.c.budget_id,
+            budget_windows.c.limit_nanos,
+            budget_windows.c.spent_nanos,
+            budget_windows.c.leased_nanos,
+        )
+        .join(budgets, budgets.c.id == budget_windows.c.budget_id)
+        .where(budgets.c.account_id == account_id, budgets.c.kind == "credit")
+    ).one()
+    return CreditWindow(row.budget_id, row.limit_nanos, row.spent_nanos, row.leased_nanos)
+
+
+def list_postings(
+    conn: Connection, account_id: str, *, before: str | None, limit: int
+) -> Sequence[AnyRow]:
+    """An account's postings, newest first, older than the posting ``before``."""
+    columns = postings.c
+    query = select(
+        columns.id,
+        columns.kind,
+        columns.amount_nanos,
+        columns.created_us,
+        columns.note,
+        columns.actor,
+    ).where(columns.account_id == account_id)
+    if before is not None:
+        at_us = select(columns.created_us).where(columns.id == before).scalar_subquery()
+        query = query.where(
+            or_(
+                columns.created_us < at_us,
+                and_(columns.created_us == at_us, columns.id < before),
+            )
+        )
+    return conn.execute(
+        query.order_by(columns.created_us.desc(), columns.id.desc()).limit(limit)
+    ).all()

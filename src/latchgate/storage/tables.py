@@ -1,0 +1,337 @@
+"""Every table. Times are integer microseconds of our clock, money is integer nano-USD.
+
+people    users ─ memberships ─ accounts;  sessions, password_resets, invitations;  audit_events
+keys      api_keys (a secret is kept as a peppered HMAC only)
+catalog   upstreams ─ models ─ prices (versions, never edited)
+books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
+engine    budgets ─ budget_windows;  epochs ─ leases
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: 64 bits in every engine; SQLite's STRICT tables know only INTEGER.
+Int64 = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _table(
+    name: str, *columns: Column[object] | CheckConstraint | Index | PrimaryKeyConstraint
+) -> Table:
+    return Table(name, metadata, *columns, sqlite_strict=True)
+
+
+def _int(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, Int64, nullable=null)
+
+
+def _text(name: str, *, null: bool = False, unique: bool = False) -> Column[object]:
+    return Column(name, Text, nullable=null, unique=unique or None)
+
+
+def _id() -> Column[object]:
+    return Column("id", Text, primary_key=True)
+
+
+def _ref(name: str, target: str, *, null: bool = False) -> Column[object]:
+    return Column(name, Text, ForeignKey(target), nullable=null)
+
+
+# ── people ──────────────────────────────────────────────────────────────────────────────────────
+users = _table(
+    "users",
+    _id(),
+    _text("email"),  # as its owner writes it
+    _text("email_key", unique=True),  # lower case, for look-ups
+    _text("password_hash"),
+    _int("is_operator"),
+    _int("created_us"),
+    _int("password_changed_us"),
+)
+
+accounts = _table(
+    "accounts",
+    _id(),
+    _text("name"),
+    _text("state"),  # active | suspended
+    _int("is_premium_on"),  # whether the owner has switched premium models on
+    _int("created_us"),
+    CheckConstraint("state IN ('active', 'suspended')", name="state"),
+)
+
+memberships = _table(
+    "memberships",
+    _ref("user_id", "users.id"),
+    _ref("account_id", "accounts.id"),
+    _text("role"),  # owner (more roles come with teams)
+    PrimaryKeyConstraint("user_id", "account_id"),
+    Index("ix_memberships_account_id", "account_id"),
+)
+
+sessions = _table(
+    "sessions",
+    _id(),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    _ref("user_id", "users.id"),
+    _int("created_us"),
+    _int("seen_us"),
+    _int("expires_us"),
+    _int("ended_us", null=True),
+    _text("ip"),
+    _text("user_agent"),
+    Index("ix_sessions_user_id", "user_id"),
+)
+
+password_resets = _table(
+    "password_resets",
+    Column("token_hash", LargeBinary, primary_key=True),
+    _ref("user_id", "users.id"),
+    _int("created_us"),
+    _int("expires_us"),
+    _int("used_us", null=True),
+    Index("ix_password_resets_user_id", "user_id"),
+)
+
+invitations = _table(
+    "invitations",
+    _id(),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    _text("email_key", null=True),  # only this address may use it; NULL: any
+    _int("created_us"),
+    _int("expires_us"),
+    _int("used_us", null=True),
+)
+
+audit_events = _table(
+    "audit_events",
+    _id(),
+    _int("at_us"),
+    _ref("account_id", "accounts.id", null=True),
+    _text("actor"),  # usr_…, key_…, "cli" or "anonymous"
+    _text("action"),  # key.create, session.login_failed, …
+    _text("target"),
+    _text("ip"),
+    _text("user_agent"),
+    _text("details"),  # JSON object, never a secret
+    Index("ix_audit_events_account_id_at_us", "account_id", "at_us"),
+)
+
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
+api_keys = _table(
+    "api_keys",
+    _id(),
+    _ref("account_id", "accounts.id"),
+    _text("name"),
+    _text("public_id", unique=True),
+    _text("last_four"),
+    Column("secret_hash", LargeBinary, nullable=False),
+    # pending: made to replace the live key; works, and becomes live at its first use or at Done.
+    _text("state"),  # pending | live | replaced | revoked
+    _int("created_us"),
+    _int("ended_us", null=True),
+    _text("form_nonce", null=True, unique=True),  # a form sent twice makes one key
+    CheckConstraint("state IN ('pending', 'live', 'replaced', 'revoked')", name="state"),
+    Index("ix_api_keys_account_id", "account_id"),
+    Index(
+        "uq_api_keys_one_live",
+        "account_id",
+        unique=True,
+        sqlite_where=text("state = 'live'"),
+        postgresql_where=text("state = 'live'"),
+    ),
+    Index(
+        "uq_api_keys_one_pending",
+        "account_id",
+        unique=True,
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+# ── catalog ─────────────────────────────────────────────────────────────────────────────────────
+upstreams = _table(
+    "upstreams",
+    _id(),
+    _text("name"),
+    _text("base_url"),
+    _text("dialect"),  # openai
+    Column("credential_sealed", LargeBinary, nullable=True),  # encrypted: it is used again
+    _text("extra_fields"),  # JSON list of body fields that it takes beyond OpenAI's
+    _int("created_us"),
+    _int("removed_us", null=True),
+    Index(
+        "uq_upstreams_name",
+        "name",
+        unique=True,
+        sqlite_where=text("removed_us IS NULL"),
+        postgresql_where=text("removed_us IS NULL"),
+    ),
+)
+
+models = _table(
+    "models",
+    _id(),  # mdl_…
+    _text("name"),  # what callers write in "model"
+    _ref("upstream_id", "upstreams.id"),
+    _text("upstream_model"),
+    _text("tier"),  # standard | premium
+    _int("context_tokens"),
+    _int("output_tokens_max"),
+    _int("message_tokens"),  # most tokens that a message costs beyond its bytes
+    _int("created_us"),
+    _int("removed_us", null=True),
+    CheckConstraint("tier IN ('standard', 'premium')", name="tier"),
+    Index(
+        "uq_models_name",
+        "name",
+        unique=True,
+        sqlite_where=text("removed_us IS NULL"),
+        postgresql_where=text("removed_us IS NULL"),
+    ),
+)
+
+prices = _table(
+    "prices",
+    _id(),
+    _ref("model_id", "models.id"),
+    _int("version"),
+    _int("input_picos"),
+    _int("cached_picos"),
+    _int("output_picos"),
+    _int("effective_from_us"),
+    Index("uq_prices_model_id_version", "model_id", "version", unique=True),
+)
+
+# ── books ───────────────────────────────────────────────────────────────────────────────────────
+ledger_accounts = _table(
+    "ledger_accounts",
+    _id(),
+    _text("kind"),  # customer | funding | revenue | overrun | loss
+    _ref("account_id", "accounts.id", null=True),  # for kind customer
+    _int("balance_nanos"),
+    Index("uq_ledger_accounts_kind_account_id", "kind", "account_id", unique=True),
+)
+
+postings = _table(
+    "postings",
+    _id(),  # made by whoever asks for the effect, so that asking twice is one effect
+    _text("kind"),  # gift | top_up | usage | …
+    _ref("account_id", "accounts.id", null=True),
+    _int("amount_nanos"),  # as its account sees it: credit is positive, a charge negative
+    _int("created_us"),
+    _text("actor"),
+    _text("note"),
+    Index("ix_postings_account_id_created_us", "account_id", "created_us"),
+)
+
+ledger_entries = _table(
+    "ledger_entries",
+    _ref("posting_id", "postings.id"),
+    _ref("ledger_account_id", "ledger_accounts.id"),
+    _int("amount_nanos"),
+    PrimaryKeyConstraint("posting_id", "ledger_account_id"),
+    Index("ix_ledger_entries_ledger_account_id", "ledger_account_id"),
+)
+
+usage_events = _table(
+    "usage_events",
+    Column("request_id", Text, primary_key=True),
+    _ref("account_id", "accounts.id"),
+    _ref("api_key_id", "api_keys.id"),
+    _ref("price_id", "prices.id"),
+    _text("model"),
+    _text("app"),
+    _int("input_tokens"),
+    _int("cached_tokens"),
+    _int("output_tokens"),
+    _int("hold_nanos"),
+    _int("charge_nanos"),
+    _int("overrun_nanos"),
+    _text("outcome"),  # answered | hung_up | cut | failed | interrupted
+    _text("counted_by"),  # upstream | gateway | nobody
+    _int("is_stream"),
+    _int("http_status"),
+    _int("started_us"),
+    _int("first_byte_us", null=True),
+    _int("ended_us"),
+    _text("ip"),
+    _ref("posting_id", "postings.id", null=True),  # NULL only where nothing was charged
+    CheckConstraint("charge_nanos BETWEEN 0 AND hold_nanos", name="charge"),
+    Index("ix_usage_events_account_id_started_us", "account_id", "started_us"),
+    Index("ix_usage_events_api_key_id_started_us", "api_key_id", "started_us"),
+    Index("ix_usage_events_posting_id", "posting_id"),
+)
+
+# ── engine ──────────────────────────────────────────────────────────────────────────────────────
+budgets = _table(
+    "budgets",
+    _id(),
+    _ref("account_id", "accounts.id"),
+    _text("kind"),  # credit | account_limit | key_limit | app_limit
+    _text("period"),  # none | day | week | month
+    _text("target"),  # the key or app that it binds; empty for the whole account
+    _int("limit_nanos"),
+    Index(
+        "uq_budgets_account_id_kind_period_target",
+        "account_id",
+        "kind",
+        "period",
+        "target",
+        unique=True,
+    ),
+)
+
+budget_windows = _table(
+    "budget_windows",
+    _ref("budget_id", "budgets.id"),
+    _int("starts_us"),  # 0 for period none
+    _int("limit_nanos"),
+    _int("ceiling_nanos"),  # the highest limit that the window has had
+    _int("spent_nanos"),
+    _int("leased_nanos"),
+    PrimaryKeyConstraint("budget_id", "starts_us"),
+    CheckConstraint("spent_nanos >= 0 AND leased_nanos >= 0", name="signs"),
+    CheckConstraint("spent_nanos + leased_nanos <= ceiling_nanos", name="ceiling"),
+    CheckConstraint("limit_nanos <= ceiling_nanos", name="limit"),
+)
+
+epochs = _table(
+    "epochs",
+    _id(),
+    _int("started_us"),
+    _int("ended_us", null=True),
+    _int("journal_offset"),  # bytes of its journal that are posted
+)
+
+leases = _table(
+    "leases",
+    _ref("epoch_id", "epochs.id"),
+    _text("budget_id"),
+    _int("starts_us"),
+    _int("leased_nanos"),
+    PrimaryKeyConstraint("epoch_id", "budget_id", "starts_us"),
+    CheckConstraint("leased_nanos >= 0", name="sign"),
+)

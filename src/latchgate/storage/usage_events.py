@@ -1,0 +1,100 @@
+"""Usage events: one row for each call that was let in, which is also its invoice line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, func, insert, or_, select
+
+from latchgate.storage.statements import AnyRow
+from latchgate.storage.tables import api_keys, prices, usage_events
+
+_used = usage_events.c
+
+
+def insert_events(conn: Connection, rows: Sequence[dict[str, object]]) -> None:
+    """Write a batch of events; a request id that is there already fails the whole batch."""
+    conn.execute(insert(usage_events), rows)
+
+
+def find_event_ids(conn: Connection, request_ids: Sequence[str]) -> set[str]:
+    """Which of these calls have their event already."""
+    query = select(_used.request_id).where(_used.request_id.in_(request_ids))
+    return set(conn.execute(query).scalars())
+
+
+def _with_key() -> Select[Any]:
+    return select(usage_events, api_keys.c.name.label("key_name")).join(
+        api_keys, api_keys.c.id == _used.api_key_id
+    )
+
+
+def list_events(
+    conn: Connection, account_id: str, *, before: str | None, limit: int
+) -> Sequence[AnyRow]:
+    """An account's events, newest first, older than the event ``before``."""
+    query = _with_key().where(_used.account_id == account_id)
+    if before is not None:
+        at_us = (
+            select(_used.started_us)
+            .where(_used.request_id == before, _used.account_id == account_id)
+            .scalar_subquery()
+        )
+        query = query.where(
+            or_(
+                _used.started_us < at_us,
+                and_(_used.started_us == at_us, _used.request_id < before),
+            )
+        )
+    order = (_used.started_us.desc(), _used.request_id.desc())
+    return conn.execute(query.order_by(*order).limit(limit)).all()
+
+
+def find_event(conn: Connection, account_id: str, request_id: str) -> AnyRow | None:
+    """One event of an account, with the price that it was charged at."""
+    query = (
+        _with_key()
+        .add_columns(
+            prices.c.version.label("price_version"),
+            prices.c.input_picos,
+            prices.c.cached_picos,
+            prices.c.output_picos,
+        )
+        .join(prices, prices.c.id == _used.price_id)
+        .where(_used.account_id == account_id, _used.request_id == request_id)
+    )
+    return conn.execute(query).first()
+
+
+def _sums() -> tuple[Any, ...]:
+    return (
+        func.count().label("calls"),
+        func.coalesce(func.sum(_used.input_tokens), 0).label("input_tokens"),
+        func.coalesce(func.sum(_used.cached_tokens), 0).label("cached_tokens"),
+        func.coalesce(func.sum(_used.output_tokens), 0).label("output_tokens"),
+        func.coalesce(func.sum(_used.charge_nanos), 0).label("charge_nanos"),
+    )
+
+
+def sum_events(
+    conn: Connection, account_id: str, *, since_us: int, api_key_id: str | None = None
+) -> AnyRow:
+    """What an account's calls since ``since_us`` add up to, or those of one of its keys."""
+    query = select(*_sums()).where(_used.account_id == account_id, _used.started_us >= since_us)
+    if api_key_id is not None:
+        query = query.where(_used.api_key_id == api_key_id)
+    return conn.execute(query).one()
+
+
+def sum_events_by_day(
+    conn: Connection, account_id: str, *, since_us: int, day_us: int
+) -> Sequence[AnyRow]:
+    """The same for each UTC day that has calls, oldest first; ``day`` counts days since 1970."""
+    query = (
+        select((_used.started_us // day_us).label("day"), *_sums())
+        .where(_used.account_id == account_id, _used.started_us >= since_us)
+        .group_by("day")
+        .order_by("day")
+    )
+    return conn.execute(query).all()
