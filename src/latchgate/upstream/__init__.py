@@ -1,0 +1,1 @@
+"""Other people's model servers: connections, their events, and what may go wrong with them."""

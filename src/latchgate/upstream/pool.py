@@ -1,0 +1,174 @@
+"""Connections to upstreams, kept open and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import UpstreamFailed
+from latchgate.upstream.connection import (
+    AnswerHead,
+    Broken,
+    Connection,
+    Deadlines,
+    Sink,
+    timed_out,
+)
+
+if TYPE_CHECKING:
+    from latchgate.upstream.target import Target
+
+IDLE_CONNECTIONS_MAX = 64
+
+
+class Answer:
+    """A request that is on its way: its connection, and its answer's head."""
+
+    __slots__ = ("_connection", "_pool", "_target", "head")
+
+    def __init__(
+        self, pool: Pool, target: Target, connection: Connection, head: AnswerHead
+    ) -> None:
+        self._pool = pool
+        self._target = target
+        self._connection = connection
+        self.head = head
+
+    async def done(self) -> None:
+        """Wait for the body's end, and put the connection back. Raises UpstreamFailed."""
+        try:
+            await self._connection.done()
+        except Broken as error:
+            raise broke(str(error)) from None
+        finally:
+            self._pool.put_back(self._target, self._connection)
+
+    def abort(self, error: Exception) -> None:
+        """End it now; ``done`` raises ``error``."""
+        self._connection.fail(error)
+
+    def pause(self) -> None:
+        """Stop reading the answer."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """Read the answer again."""
+        self._connection.resume()
+
+
+class Pool:
+    """Opens, lends and takes back connections. Used from one event loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, *, connections_max: int
+    ) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
+        self._connections_max = connections_max
+        self._count = 0
+        self._idle: defaultdict[Target, deque[Connection]] = defaultdict(deque)
+        self._tls: ssl.SSLContext | None = None
+        self._is_closed = False
+
+    async def send(self, target: Target, request: bytes, sink: Sink) -> Answer:
+        """Send a request and wait for its answer's head. Raises UpstreamFailed.
+
+        A kept connection that the other side had closed meanwhile is no failure: when it ends
+        without a byte, the request goes out once more on a fresh one.
+        """
+        kept = self._find_idle(target)
+        if kept is not None:
+            try:
+                return await self._send_over(kept, target, request, sink)
+            except Broken as error:
+                if kept.bytes_received:
+                    raise broke(str(error)) from None
+        fresh = await self._connect(target)
+        try:
+            return await self._send_over(fresh, target, request, sink)
+        except Broken as error:
+            raise broke(str(error)) from None
+
+    async def _send_over(
+        self, connection: Connection, target: Target, request: bytes, sink: Sink
+    ) -> Answer:
+        try:
+            sink.on_connected(connection)
+            return Answer(self, target, connection, await connection.send(request, sink))
+        except BaseException:
+            self.put_back(target, connection)
+            raise
+
+    def _find_idle(self, target: Target) -> Connection | None:
+        idle = self._idle.get(target)
+        while idle:
+            connection = idle.pop()
+            if connection.is_open:
+                return connection
+            self._count -= 1
+        return None
+
+    async def _connect(self, target: Target) -> Connection:
+        if not target.port:
+            raise UpstreamFailed(
+                "The model is just starting. Try again in a moment.",
+                status=503,
+                code="server_is_overloaded",
+                internal=f"{target.name} is not up",
+            )
+        if self._count >= self._connections_max:
+            raise UpstreamFailed(
+                "The model's server is busy. Try again in a moment.",
+                status=503,
+                code="server_is_overloaded",
+                internal="connections_max",
+            )
+        self._count += 1
+        try:
+            async with asyncio.timeout(self._deadlines.connect_s):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._loop, self._deadlines),
+                    target.host,
+                    target.port,
+                    ssl=self._tls_context() if target.is_tls else None,
+                )
+        except TimeoutError:
+            self._count -= 1
+            raise timed_out("connect") from None
+        except OSError as error:
+            self._count -= 1
+            raise broke(f"connect: {error}") from None
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    def put_back(self, target: Target, connection: Connection) -> None:
+        """Keep a connection for the next request, or let it go."""
+        idle = self._idle[target]
+        can_stay = len(idle) < IDLE_CONNECTIONS_MAX and not self._is_closed
+        if connection.is_reusable and connection.is_open and can_stay:
+            idle.append(connection)
+        else:
+            self._count -= 1
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is idle; what runs is closed as it ends."""
+        self._is_closed = True
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
+
+
+def broke(internal: str) -> UpstreamFailed:
+    """The refusal for an upstream that broke off or cannot be reached."""
+    return UpstreamFailed(
+        "The model's server failed to answer. Try again; nothing was charged for this call.",
+        internal=internal,
+    )

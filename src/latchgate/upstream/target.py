@@ -1,0 +1,66 @@
+"""Where an upstream is, and the request head that it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_HEAD = (
+    b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
+    b"user-agent: latchgate\r\nx-request-id: "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An upstream's address with all that is the same for every request to it."""
+
+    name: str
+    host: str
+    port: int
+    is_tls: bool
+    path: str
+    #: ``host`` and ``authorization`` header lines, ready to send.
+    head: bytes
+
+    @staticmethod
+    def parse(name: str, base_url: str, credential: str | None) -> Target:
+        """Read a base URL that ``checked_base_url`` has accepted."""
+        url = urlsplit(base_url)
+        is_tls = url.scheme == "https"
+        host = url.hostname or ""
+        authority = url.netloc
+        head = f"host: {authority}\r\n"
+        if credential is not None:
+            head += f"authorization: Bearer {credential}\r\n"
+        return Target(
+            name=name,
+            host=host,
+            port=url.port or (443 if is_tls else 80),
+            is_tls=is_tls,
+            path=url.path.rstrip("/"),
+            head=head.encode(),
+        )
+
+    @staticmethod
+    def nowhere(name: str) -> Target:
+        """The address of an upstream that is not up."""
+        return Target(name, host="", port=0, is_tls=False, path="", head=b"")
+
+    def request(self, path: str, body: bytes, request_id: str) -> bytes:
+        """A whole POST request; nothing of the client's own head goes along."""
+        return b"".join(
+            (
+                f"POST {self.path}{path} HTTP/1.1\r\n".encode(),
+                self.head,
+                _HEAD,
+                request_id.encode(),
+                b"\r\ncontent-length: ",
+                str(len(body)).encode(),
+                b"\r\n\r\n",
+                body,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"Target({self.name})"
