@@ -1,0 +1,182 @@
+"""Admission: who calls, with which model, and how much money is set aside for it.
+
+A refused call writes nothing. The hold is a proven bound: the input is at most the prompt's bytes
+and the template's constant, the output at most what the call may produce. When less is affordable
+than was asked for, the call runs smaller and says so; only when not even the input and one token
+fit is it refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import (
+    Forbidden,
+    InvalidKey,
+    NotFound,
+    QuotaExceeded,
+    RateLimited,
+)
+from latchgate.domain.money import format_usd
+from latchgate.gateway.purse import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from latchgate.gateway.chat import ChatCall
+    from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.purse import Purse
+
+_NO_KEY = (
+    "You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY. "
+    "You can create one on the API keys page of this platform's console."
+)
+_QUOTES = "'\"“”‘’ \t"
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What a call may use: its hold, and the output tokens that the hold carries."""
+
+    hold: Hold
+    output_tokens: int
+    is_clamped: bool
+    input_tokens_max: int
+
+
+class Admission:
+    """Lets calls in, or refuses them."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        purse: Purse,
+        activate: Callable[[KeyEntry], Awaitable[None]],
+        *,
+        running_per_key_max: int,
+    ) -> None:
+        self._directory = directory
+        self._purse = purse
+        self._activate = activate
+        self._running_per_key_max = running_per_key_max
+
+    async def get_key(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
+        """The key behind a request's head. Raises InvalidKey, or Forbidden for its account."""
+        text = key_text(headers, query)
+        entry = await self._directory.get_key(text)
+        if entry.is_suspended:
+            raise Forbidden(
+                "This account is suspended. Ask the operator of this platform.",
+                code="account_suspended",
+            )
+        if entry.state == "pending":
+            # The first use of a fresh key ends the one that it replaces.
+            await self._activate(entry)
+        return entry
+
+    def get_model(self, name: str, entry: KeyEntry) -> ModelEntry:
+        """A model that this key may call. Raises NotFound."""
+        model = self._directory.models.get(name)
+        if model is None:
+            raise NotFound(
+                f"The model '{name[:100]}' does not exist or you do not have access to it. "
+                "GET /v1/models lists those that you can use.",
+                code="model_not_found",
+                param="model",
+            )
+        if model.tier == "premium" and not entry.is_premium_on:
+            raise NotFound(
+                f"The model '{name}' is a premium model, and premium models are switched off for "
+                "this account. Ask the operator to switch them on.",
+                code="model_not_found",
+                param="model",
+            )
+        return model
+
+    def check_concurrency(self, entry: KeyEntry) -> None:
+        """Raise RateLimited while the key has too many calls running."""
+        if len(entry.running) >= self._running_per_key_max:
+            raise RateLimited(
+                f"This key has {self._running_per_key_max} calls running, which is its limit. "
+                "Wait for one of them to end.",
+                retry_after_s=1,
+                code="concurrency_limit_exceeded",
+            )
+
+    async def hold(
+        self, entry: KeyEntry, model: ModelEntry, call: ChatCall, *, is_strict: bool
+    ) -> Allowance:
+        """Set money aside for a call. Raises QuotaExceeded when not even one token is affordable.
+
+        ``is_strict`` refuses rather than lets the call run smaller than it asked.
+        """
+        price = model.price
+        input_max = call.input_tokens_max(
+            message_tokens=model.message_tokens, context_tokens=model.context_tokens
+        )
+        output_max = min(model.output_tokens_max, model.context_tokens)
+        asked = min(call.output_tokens_asked or output_max, output_max)
+        wanted = price.bound_nanos(input_max, asked * call.choices)
+        least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
+        windows = () if price.is_free else entry.windows
+        hold = await self._purse.hold(windows, wanted=wanted, least=least)
+        if isinstance(hold, int):
+            raise _too_expensive(least, hold)
+        allowed = asked
+        if hold.amount_nanos < wanted:
+            affordable = price.output_tokens_affordable(input_max, hold.amount_nanos)
+            allowed = asked if affordable is None else min(asked, affordable // call.choices)
+        is_clamped = allowed < (call.output_tokens_asked or asked)
+        return Allowance(hold, allowed, is_clamped, input_max)
+
+
+def key_text(headers: dict[bytes, bytes], query: bytes) -> str:
+    """The API key that a request carries, whichever header it uses. Raises InvalidKey.
+
+    One parser for ``Authorization: Bearer``, ``x-api-key`` and ``api-key``, so that every form
+    meets the same rules.
+    """
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, credential = authorization.decode("latin-1").strip().partition(" ")
+        if scheme.lower() != "bearer":
+            scheme = scheme if scheme.isalpha() and len(scheme) <= 16 else "something else"  # noqa: PLR2004
+            raise InvalidKey(
+                f"The Authorization header must be 'Bearer YOUR_KEY', but it was {scheme}."
+            )
+    else:
+        credential = (headers.get(b"x-api-key") or headers.get(b"api-key") or b"").decode("latin-1")
+    text = credential.strip(_QUOTES)
+    if text:
+        return text
+    if b"api_key=" in query or b"key=" in query:
+        raise InvalidKey(
+            "A key in the address ends up in logs, so it is not taken there, and you should "
+            "replace it. " + _NO_KEY
+        )
+    raise InvalidKey(_NO_KEY)
+
+
+def app_label(headers: dict[bytes, bytes]) -> str:
+    """What the calling app says it is: shown as text to the account's owner, never trusted."""
+    for name in (b"x-title", b"x-openrouter-title"):
+        if label := _printable(headers.get(name, b"")):
+            return label
+    referer = _printable(headers.get(b"http-referer") or headers.get(b"referer") or b"")
+    if "://" in referer:
+        return referer.partition("://")[2].partition("/")[0]
+    return _printable(headers.get(b"user-agent", b"")) or "unknown"
+
+
+def _printable(value: bytes) -> str:
+    text = value[:256].decode("utf-8", "replace")
+    return "".join(char for char in text if char.isprintable())[:64].strip()
+
+
+def _too_expensive(needed_nanos: int, left_nanos: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"This call needs at least ${format_usd(needed_nanos)}, and ${format_usd(left_nanos)} of "
+        "this account's credit is left. Add credit, send a shorter prompt, or wait until running "
+        "calls have ended; the console's Credit page shows the figures."
+    )

@@ -1,0 +1,199 @@
+"""One admitted call: it holds money, runs, and is settled exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from latchgate.domain.errors import InvalidKey, LatchgateError, LedgerUnavailable
+from latchgate.domain.usage import NOTHING, Usage
+from latchgate.gateway.request import ClientGone
+from latchgate.storage.journal_file import CloseRecord, OpenRecord
+
+if TYPE_CHECKING:
+    from latchgate.clock import Clock
+    from latchgate.gateway.admit import Allowance
+    from latchgate.gateway.chat import ChatCall
+    from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.drain import Drain
+    from latchgate.gateway.journal import Journal
+    from latchgate.gateway.request import GatewayRequest
+    from latchgate.upstream.connection import Connection
+
+log = structlog.get_logger()
+
+Outcome = Literal["answered", "hung_up", "cut", "failed"]
+
+#: How our own count works where the upstream's is missing or absurd: a published rule. Every piece
+#: of text counts as one token, and eight bytes as at least one; a prompt as a token for four bytes.
+BYTES_PER_PROMPT_TOKEN = 4
+BYTES_PER_OUTPUT_TOKEN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where a call's money is noted."""
+
+    clock: Clock
+    journal: Journal
+    drain: Drain
+
+
+class Call:
+    """A call that was let in. Whoever ends it first decides how it ended."""
+
+    def __init__(
+        self,
+        books: Books,
+        request: GatewayRequest,
+        entry: KeyEntry,
+        model: ModelEntry,
+        chat: ChatCall,
+        allowance: Allowance,
+        app: str,
+    ) -> None:
+        self._books = books
+        self._request = request
+        self._entry = entry
+        self.model = model
+        self.chat = chat
+        self.allowance = allowance
+        self.outcome: Outcome = "answered"
+        self.usage: Usage | None = None
+        self.text_pieces = 0
+        self.text_bytes = 0
+        self.status = 200
+        self.first_byte_us: int | None = None
+        self.charge_nanos = 0
+        self._connection: Connection | None = None
+        self._end: Exception | None = None
+        self._is_settled = False
+        self._opened = OpenRecord(
+            request_id=request.request_id,
+            account_id=entry.account_id,
+            api_key_id=entry.id,
+            price_id=model.price.id,
+            model=model.name,
+            app=app,
+            hold_nanos=allowance.hold.amount_nanos,
+            is_stream=chat.is_stream,
+            started_us=books.clock.now_us(),
+            ip=request.ip,
+        )
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────
+    def open(self) -> None:
+        """Note the hold, and be reachable for hang-ups and revocation. Raises LedgerUnavailable."""
+        try:
+            self._books.journal.open_call(self._opened)
+        except LedgerUnavailable:
+            if not self.model.price.is_free:
+                self._is_settled = True
+                self.allowance.hold.release()
+                raise
+        self._entry.running.add(self)
+        self._request.on_gone = self._on_gone
+
+    def on_connected(self, connection: Connection) -> None:
+        """The upstream's connection is known: from here on the call can be ended in mid-air."""
+        if self._end is not None:
+            raise self._end
+        self._connection = connection
+
+    def note_first_byte(self) -> None:
+        """The answer begins."""
+        if self.first_byte_us is None:
+            self.first_byte_us = self._books.clock.now_us()
+
+    def _on_gone(self) -> None:
+        self._stop("hung_up", ClientGone())
+
+    def cut(self) -> None:
+        """The key has ended: so does the call, and what it has used is charged."""
+        self._stop("cut", InvalidKey("This API key was revoked while the call was running."))
+
+    def _stop(self, outcome: Outcome, reason: Exception) -> None:
+        if self._end is None:
+            self._end = reason
+            self.outcome = outcome
+            if self._connection is not None:
+                self._connection.fail(reason)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+    async def fail(self, error: BaseException) -> None:
+        """The call ended before its end: settle by the published rule, and let the error go on.
+
+        What had arrived is paid; a call that broke before anything arrived is free, unless it was
+        its own client that hung up.
+        """
+        if self.outcome == "answered":
+            self.outcome = "failed"
+        self.status = error.status if isinstance(error, LatchgateError) else self.status
+        is_free = self.outcome == "failed" and not self.text_pieces
+        self.usage = NOTHING if is_free else self.usage
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Charge what was used, at most the hold, and wait until that is durable.
+
+        Raises LedgerUnavailable when it can't be made durable; the charge is void then.
+        """
+        if self._is_settled:
+            return
+        self._is_settled = True
+        self._entry.running.discard(self)
+        self._connection = None  # it carries other calls from now on
+        usage, counted_by = self._counted()
+        hold = self.allowance.hold
+        actual_nanos = self.model.price.charge_nanos(usage)
+        self.charge_nanos = min(actual_nanos, hold.amount_nanos)
+        record = self._close_record(usage, counted_by, actual_nanos - self.charge_nanos)
+        hold.settle(self.charge_nanos)
+        try:
+            offset = self._books.journal.close_call(record)
+            self._books.drain.add(offset, record)
+            await self._books.journal.synced(offset)
+        except LedgerUnavailable:
+            hold.void(self.charge_nanos)
+            self.charge_nanos = 0
+            if not self.model.price.is_free:
+                raise
+
+    def _counted(self) -> tuple[Usage, str]:
+        if self.usage is not None and self.usage.is_sane:
+            return self.usage, "nobody" if self.usage is NOTHING else "upstream"
+        if self.usage is not None:
+            log.warning("upstream.absurd_usage", upstream=self.model.target.name)
+        output_tokens = max(self.text_pieces, -(-self.text_bytes // BYTES_PER_OUTPUT_TOKEN_MAX))
+        input_tokens = -(-self.chat.prompt_bytes // BYTES_PER_PROMPT_TOKEN)
+        return Usage(
+            min(input_tokens, self.allowance.input_tokens_max), 0, output_tokens
+        ), "gateway"
+
+    def _close_record(self, usage: Usage, counted_by: str, overrun_nanos: int) -> CloseRecord:
+        opened = self._opened
+        return CloseRecord(
+            request_id=opened.request_id,
+            account_id=opened.account_id,
+            api_key_id=opened.api_key_id,
+            price_id=opened.price_id,
+            model=opened.model,
+            app=opened.app,
+            hold_nanos=opened.hold_nanos,
+            is_stream=opened.is_stream,
+            started_us=opened.started_us,
+            ip=opened.ip,
+            windows=self.allowance.hold.windows,
+            input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+            charge_nanos=self.charge_nanos,
+            overrun_nanos=overrun_nanos,
+            outcome=self.outcome,
+            counted_by=counted_by,
+            http_status=self.status,
+            first_byte_us=self.first_byte_us,
+            ended_us=self._books.clock.now_us(),
+        )

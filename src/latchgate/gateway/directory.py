@@ -1,0 +1,235 @@
+"""Who may call, and what is on offer: everything that admission looks up, in memory.
+
+Models and prices are all here and renewed at every change. Keys are a bounded cache, found by the
+full digest of the key; a miss is read from the database off the loop. Every change of a key or an
+account is told to the directory before the person who made it hears that it is done, so revocation
+is an event and not a cache time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from latchgate.domain.embedded import EMBEDDED_URL
+from latchgate.domain.errors import InvalidKey
+from latchgate.domain.prices import Price
+from latchgate.domain.secrets import digest, masked, public_id_of
+from latchgate.storage import api_keys as key_rows
+from latchgate.storage import catalog as catalog_rows
+from latchgate.storage.leases import Window, find_credit_budget
+from latchgate.upstream.target import Target
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
+    from latchgate.storage.statements import AnyRow
+    from latchgate.storage.store import Store
+
+KEYS_CACHED_MAX = 100_000
+
+REFUSAL = (
+    "Incorrect API key provided: {shown}. You can find or replace your API key on the API keys "
+    "page of this platform's console."
+)
+
+
+class Cuttable(Protocol):
+    """A running call that can be ended from outside."""
+
+    def cut(self) -> None:
+        """End the call now and charge what it has used."""
+
+
+@dataclass(slots=True, eq=False)
+class KeyEntry:
+    """A usable key, the windows that pay for it, and its calls that are running now."""
+
+    id: str
+    account_id: str
+    state: str
+    is_suspended: bool
+    label: str
+    is_premium_on: bool
+    windows: tuple[Window, ...]
+    running: set[Cuttable] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model on offer: where its calls go, what they cost, how large they may be."""
+
+    name: str
+    upstream_model: str
+    tier: str
+    context_tokens: int
+    output_tokens_max: int
+    message_tokens: int
+    created_us: int
+    price: Price
+    target: Target
+    extra_fields: frozenset[str]
+
+
+class Directory:
+    """Look-ups for admission. Used from one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        pepper: bytes,
+        open_credential: Callable[[bytes], str],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._pepper = pepper
+        self._open_credential = open_credential
+        self._by_digest: OrderedDict[bytes, KeyEntry] = OrderedDict()
+        self._digest_of: dict[str, bytes] = {}
+        self._changes = 0
+        self.models: dict[str, ModelEntry] = {}
+        #: Where the embedded model answers; None while there is none.
+        self._embedded: Target | None = None
+
+    # ── models ──────────────────────────────────────────────────────────────────────────────────
+    async def load_models(self) -> None:
+        """Read every model on offer; called at start and after each change of the catalog."""
+
+        def transaction(conn: Connection) -> tuple[list[AnyRow], list[AnyRow]]:
+            models = catalog_rows.list_models(conn, at_us=self._clock.now_us())
+            return list(models), list(catalog_rows.list_upstreams(conn))
+
+        models, upstreams = await self._store.read(transaction)
+        targets = {row.id: self._target(row) for row in upstreams}
+        fields = {row.id: frozenset(json.loads(row.extra_fields)) for row in upstreams}
+        self.models = {
+            row.name: _model_entry(row, targets[row.upstream_id], fields[row.upstream_id])
+            for row in models
+        }
+
+    async def set_embedded(self, target: Target | None) -> None:
+        """The embedded model has come up, on this address, or gone."""
+        self._embedded = target
+        await self.load_models()
+
+    def _target(self, row: AnyRow) -> Target:
+        if row.base_url == EMBEDDED_URL:
+            return self._embedded or Target.nowhere(row.name)
+        sealed = row.credential_sealed
+        credential = None if sealed is None else self._open_credential(sealed)
+        return Target.parse(row.name, row.base_url, credential)
+
+    # ── keys ────────────────────────────────────────────────────────────────────────────────────
+    async def get_key(self, text: str) -> KeyEntry:
+        """The entry of a key that may be used. Raises InvalidKey, the same for every reason."""
+        public_id = public_id_of(text)
+        if public_id is None:
+            raise InvalidKey(REFUSAL.format(shown=masked(text)))
+        full_digest = digest(text, self._pepper)
+        entry = self._by_digest.get(full_digest)
+        if entry is None:
+            entry = await self._read_key(public_id, full_digest)
+        if entry is None:
+            raise InvalidKey(REFUSAL.format(shown=masked(text)))
+        return entry
+
+    async def _read_key(self, public_id: str, full_digest: bytes) -> KeyEntry | None:
+        while True:
+            changes = self._changes
+            found = await self._store.read(_find_key, public_id)
+            if changes == self._changes:
+                break
+            # A key or account changed while we read: what we read may be the past. Read again.
+        if found is None:
+            return None
+        row, budget_id = found
+        if not hmac.compare_digest(row.secret_hash, full_digest):
+            return None
+        if row.state not in key_rows.USABLE:
+            return None
+        entry = self._by_digest.get(full_digest)  # a parallel call may have been quicker
+        return entry or self._remember(full_digest, row, budget_id)
+
+    def _remember(self, full_digest: bytes, row: AnyRow, budget_id: str) -> KeyEntry:
+        entry = KeyEntry(
+            id=row.id,
+            account_id=row.account_id,
+            state=row.state,
+            is_suspended=row.account_state != "active",
+            label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
+            is_premium_on=bool(row.is_premium_on),
+            windows=(Window(budget_id, 0),),
+        )
+        if len(self._by_digest) >= KEYS_CACHED_MAX:
+            self._evict_one()
+        self._by_digest[full_digest] = entry
+        self._digest_of[entry.id] = full_digest
+        return entry
+
+    def _evict_one(self) -> None:
+        """Forget the longest-known key without running calls: those must stay within reach."""
+        for full_digest, entry in self._by_digest.items():
+            if not entry.running:
+                del self._by_digest[full_digest]
+                del self._digest_of[entry.id]
+                return
+
+    @property
+    def running_calls(self) -> int:
+        """How many calls run just now, over all keys."""
+        return sum(len(entry.running) for entry in self._by_digest.values())
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────
+    def on_key_changed(self, key_id: str, is_usable: bool) -> None:  # noqa: FBT001 - a hook
+        """A key's state has changed in the database.
+
+        One that has become live goes on, with its running calls; one that has ended is forgotten,
+        and its running calls are cut.
+        """
+        self._changes += 1
+        full_digest = self._digest_of.get(key_id)
+        if full_digest is None:
+            return
+        if is_usable:
+            self._by_digest[full_digest].state = key_rows.LIVE
+        else:
+            self._forget(key_id, full_digest)
+
+    def _forget(self, key_id: str, full_digest: bytes) -> None:
+        del self._digest_of[key_id]
+        entry = self._by_digest.pop(full_digest)
+        for call in list(entry.running):
+            call.cut()
+
+    def on_account_changed(self, account_id: str) -> None:
+        """An account was suspended or resumed: forget its keys, and cut what they run."""
+        self._changes += 1
+        owned = [entry.id for entry in self._by_digest.values() if entry.account_id == account_id]
+        for key_id in owned:
+            self._forget(key_id, self._digest_of[key_id])
+
+
+def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, str] | None:
+    row = key_rows.find_by_public_id(conn, public_id)
+    return None if row is None else (row, find_credit_budget(conn, row.account_id))
+
+
+def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> ModelEntry:
+    return ModelEntry(
+        name=row.name,
+        upstream_model=row.upstream_model,
+        tier=row.tier,
+        context_tokens=row.context_tokens,
+        output_tokens_max=row.output_tokens_max,
+        message_tokens=row.message_tokens,
+        created_us=row.created_us,
+        price=Price(row.price_id, row.input_picos, row.cached_picos, row.output_picos),
+        target=target,
+        extra_fields=extra_fields,
+    )

@@ -1,0 +1,118 @@
+"""The drain: durable charges go from the journal to the database, in order, each exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from latchgate.storage.charges import post_calls
+from latchgate.storage.journal_file import CloseRecord
+
+if TYPE_CHECKING:
+    from latchgate.clock import Clock
+    from latchgate.gateway.journal import Journal
+    from latchgate.gateway.purse import Purse
+    from latchgate.storage.store import Store
+
+log = structlog.get_logger()
+
+BATCH_CALLS_MAX = 500
+#: How long charges may gather before they are posted, when no page asks for them.
+PERIOD_S = 0.2
+RETRY_S = 1.0
+
+
+class Drain:
+    """Posts what the journal has synced; ``flush`` makes the database's figures exact."""
+
+    def __init__(
+        self, store: Store, clock: Clock, journal: Journal, purse: Purse, epoch_id: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._journal = journal
+        self._purse = purse
+        self._epoch_id = epoch_id
+        self._queue: deque[tuple[int, CloseRecord]] = deque()
+        self._posted_offset = 0
+        self._posting = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        journal.on_synced = self._wake.set
+
+    def start(self) -> None:
+        """Post in the background from now on."""
+        self._task = asyncio.create_task(self._run())
+
+    def add(self, offset: int, record: CloseRecord) -> None:
+        """Queue a close record that the journal has taken; it is posted once it is synced."""
+        self._queue.append((offset, record))
+
+    @property
+    def waiting_calls(self) -> int:
+        """How many charges are not in the database yet."""
+        return len(self._queue)
+
+    async def flush(self) -> None:
+        """Post every synced charge. Raises what the database raises."""
+        async with self._posting:
+            while batch := self._next_batch():
+                await self._post(batch)
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.flush()
+            except Exception as error:  # noqa: BLE001 - the charges stay queued and in the journal
+                log.warning("drain.failed", error=str(error), waiting=len(self._queue))
+                self._wake.set()
+                await self._pause(RETRY_S)
+            await self._pause(PERIOD_S)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    def _next_batch(self) -> list[tuple[int, CloseRecord]]:
+        synced = self._journal.synced_offset
+        batch: list[tuple[int, CloseRecord]] = []
+        for offset, record in self._queue:
+            if offset > synced or len(batch) == BATCH_CALLS_MAX:
+                break
+            batch.append((offset, record))
+        return batch
+
+    async def _post(self, batch: list[tuple[int, CloseRecord]]) -> None:
+        to_offset = batch[-1][0]
+        spent = await self._store.write(
+            post_calls,
+            [record for _, record in batch],
+            epoch_id=self._epoch_id,
+            from_offset=self._posted_offset,
+            to_offset=to_offset,
+            now_us=self._clock.now_us(),
+        )
+        self._posted_offset = to_offset
+        for _ in batch:
+            self._queue.popleft()
+        self._purse.on_posted(spent)
+
+    async def close(self) -> None:
+        """Stop, and post what is left.
+
+        The task is asked to end, never cancelled: a posting whose outcome nobody hears of would be
+        posted again.
+        """
+        self._stopping.set()
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        await self.flush()

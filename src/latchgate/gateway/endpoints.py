@@ -1,0 +1,233 @@
+"""The API's endpoints: one table of paths, and what each does.
+
+Paths are taken with and without ``/v1``, where the console does not use them; a POST is never
+redirected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import msgspec
+
+from latchgate.clock import SECOND_US
+from latchgate.domain.errors import MethodNotAllowed, NotFound, Unsupported
+from latchgate.gateway import replies
+from latchgate.gateway.admit import app_label
+from latchgate.gateway.call import Books, Call
+from latchgate.gateway.chat import decode_object, model_name, parse_chat
+from latchgate.gateway.relay import relay_events, relay_whole
+
+if TYPE_CHECKING:
+    from latchgate.gateway.admit import Admission
+    from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.request import GatewayRequest
+    from latchgate.upstream.pool import Pool
+
+_BARE_PATHS = ("/chat/completions", "/models")
+_ANSWER_TO_OPTIONS = (
+    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+    b"access-control-max-age: 7200\r\nvary: access-control-request-headers\r\n"
+)
+
+Handler = Callable[["GatewayRequest", "KeyEntry"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigures:
+    """What ``GET /v1/key`` says about a key's money, in nano-USD."""
+
+    limit_nanos: int
+    remaining_nanos: int
+    usage_nanos: int
+    usage_daily_nanos: int
+    usage_weekly_nanos: int
+    usage_monthly_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Sizes that an endpoint keeps to, in bytes."""
+
+    body_bytes_max: int
+    answer_bytes_max: int
+
+
+def owns(path: str) -> bool:
+    """Whether a path is the gateway's; all others are the console's."""
+    return path in ("/v1", *_BARE_PATHS) or path.startswith(("/v1/", "/models/"))
+
+
+class Endpoints:
+    """Answers the gateway's requests."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        admission: Admission,
+        books: Books,
+        pool: Pool,
+        bounds: Bounds,
+        key_figures: Callable[[str, str], Awaitable[KeyFigures]],
+    ) -> None:
+        self._directory = directory
+        self._admission = admission
+        self._books = books
+        self._pool = pool
+        self._bounds = bounds
+        self._key_figures = key_figures
+        self._table: dict[str, dict[str, Handler]] = {
+            "/chat/completions": {"POST": self._chat},
+            "/models": {"GET": self._list_models},
+            "/key": {"GET": self._get_key},
+        }
+
+    async def handle(self, request: GatewayRequest) -> None:
+        """Find the endpoint, check the key, and answer. Raises LatchgateError."""
+        if request.method == "OPTIONS":
+            self._answer_options(request)
+            return
+        handler = self._find_handler(request)
+        entry = await self._admission.get_key(request.headers, request.query)
+        await handler(request, entry)
+
+    def _find_handler(self, request: GatewayRequest) -> Handler:
+        path = request.path.removeprefix("/v1")
+        methods = self._table.get(path)
+        if methods is None and path.startswith("/models/"):
+            methods = {"GET": self._get_model}
+        if methods is None:
+            raise NotFound(
+                f"Unknown request URL: {request.method} {request.path[:200]}. Check the path for "
+                "typos; the API's base URL ends in /v1.",
+                code="unknown_url",
+            )
+        handler = methods.get(request.method)
+        if handler is None:
+            allowed = ", ".join((*methods, "OPTIONS"))
+            raise MethodNotAllowed(
+                f"{request.method} is not something that {request.path[:200]} does; use {allowed}.",
+                headers={"allow": allowed},
+            )
+        return handler
+
+    def _answer_options(self, request: GatewayRequest) -> None:
+        wanted = request.headers.get(b"access-control-request-headers", b"")[:2000]
+        allowed = wanted.decode("latin-1") or "authorization, content-type"
+        request.send(
+            204, b"", _ANSWER_TO_OPTIONS, replies.header("access-control-allow-headers", allowed)
+        )
+
+    # ── chat ────────────────────────────────────────────────────────────────────────────────────
+    async def _chat(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        _check_content_type(request)
+        self._admission.check_concurrency(entry)
+        raw = decode_object(await request.read_body(bytes_max=self._bounds.body_bytes_max))
+        model = self._admission.get_model(model_name(raw), entry)
+        chat = parse_chat(raw, extra_fields=model.extra_fields)
+        is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
+        allowance = await self._admission.hold(entry, model, chat, is_strict=is_strict)
+        app = app_label(request.headers)
+        call = Call(self._books, request, entry, model, chat, allowance, app)
+        body = chat.upstream_body(model=model.upstream_model, output_tokens=allowance.output_tokens)
+        call.open()
+        try:
+            if chat.is_stream:
+                await relay_events(call, request, self._pool, body)
+            else:
+                await relay_whole(
+                    call,
+                    request,
+                    self._pool,
+                    body,
+                    bytes_max=self._bounds.answer_bytes_max,
+                )
+        except BaseException as error:
+            await call.fail(error)
+            raise
+
+    # ── models and the key ──────────────────────────────────────────────────────────────────────
+    def _permitted(self, entry: KeyEntry) -> list[ModelEntry]:
+        return [
+            model
+            for model in self._directory.models.values()
+            if model.tier == "standard" or entry.is_premium_on
+        ]
+
+    async def _list_models(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        models = self._permitted(entry)
+        if b"anthropic-version" in request.headers:
+            listed = [_as_anthropic(model) for model in models]
+            ends = (listed[0]["id"], listed[-1]["id"]) if listed else (None, None)
+            answer = {"data": listed, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
+        else:
+            answer = {"object": "list", "data": [_as_openai(model) for model in models]}
+        request.send_json(200, msgspec.json.encode(answer))
+
+    async def _get_model(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        name = unquote(request.path.partition("/models/")[2])
+        model = self._admission.get_model(name, entry)
+        shape = _as_anthropic if b"anthropic-version" in request.headers else _as_openai
+        request.send_json(200, msgspec.json.encode(shape(model)))
+
+    async def _get_key(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        figures = await self._key_figures(entry.account_id, entry.id)
+        data = {
+            "label": entry.label,
+            "limit": _usd(figures.limit_nanos),
+            "limit_remaining": _usd(figures.remaining_nanos),
+            "limit_reset": None,
+            "usage": _usd(figures.usage_nanos),
+            "usage_daily": _usd(figures.usage_daily_nanos),
+            "usage_weekly": _usd(figures.usage_weekly_nanos),
+            "usage_monthly": _usd(figures.usage_monthly_nanos),
+            "expires_at": None,
+            "is_free_tier": False,
+            "limit_nanos": figures.limit_nanos,
+            "limit_remaining_nanos": figures.remaining_nanos,
+            "usage_nanos": figures.usage_nanos,
+        }
+        request.send_json(200, msgspec.json.encode({"data": data}))
+
+
+def _usd(nanos: int) -> msgspec.Raw:
+    """A JSON number of US dollars, written from the integer, so that no float is in between."""
+    sign = "-" if nanos < 0 else ""
+    whole, rest = divmod(abs(nanos), 1_000_000_000)
+    return msgspec.Raw(f"{sign}{whole}.{rest:09d}".encode())
+
+
+def _as_openai(model: ModelEntry) -> dict[str, object]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created_us // SECOND_US,
+        "owned_by": model.target.name,
+        "context_window": model.context_tokens,
+        "max_output_tokens": model.output_tokens_max,
+    }
+
+
+def _as_anthropic(model: ModelEntry) -> dict[str, object]:
+    created = datetime.fromtimestamp(model.created_us // SECOND_US, UTC)
+    return {
+        "type": "model",
+        "id": model.name,
+        "display_name": model.name,
+        "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _check_content_type(request: GatewayRequest) -> None:
+    content_type = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if content_type != b"application/json":
+        raise Unsupported("The request's body must be JSON, with Content-Type: application/json.")
+    encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in (b"", b"identity"):
+        raise Unsupported(
+            "The request's body must not be compressed.", code="unsupported_content_encoding"
+        )

@@ -1,0 +1,145 @@
+"""The engine: one life of one gateway process, from its epoch's first record to its last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from latchgate.domain.ids import new_id
+from latchgate.gateway.admit import Admission
+from latchgate.gateway.call import Books
+from latchgate.gateway.drain import Drain
+from latchgate.gateway.endpoints import Bounds, Endpoints, KeyFigures, owns
+from latchgate.gateway.journal import Journal
+from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
+from latchgate.gateway.purse import Purse
+from latchgate.storage.journal_file import journal_path
+from latchgate.storage.leases import Window, end_epoch, open_epoch
+from latchgate.upstream.connection import Deadlines
+from latchgate.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from latchgate.clock import Clock
+    from latchgate.gateway.directory import Directory, KeyEntry
+    from latchgate.storage.store import Store
+
+log = structlog.get_logger()
+
+#: Head deadline for slow writers, in seconds.
+HEAD_TIMEOUT_S = 10.0
+#: How often what no hold uses goes back to the budgets, in seconds.
+IDLE_RETURN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine needs of the configuration."""
+
+    journal_folder: Path
+    journal_interval_ms: int | None
+    deadlines: Deadlines
+    connections_max: int
+    running_per_key_max: int
+    header_bytes_max: int
+    body_bytes_max: int
+    answer_bytes_max: int
+    trusted_proxies: frozenset[str]
+
+
+class Engine:
+    """Purse, journal, drain and endpoints of one epoch."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        directory: Directory,
+        settings: EngineSettings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._directory = directory
+        self._settings = settings
+        self.epoch_id = new_id("epo", clock.now_us())
+        self.purse = Purse(store, self.epoch_id)
+        self._stopping = asyncio.Event()
+        self._returning: asyncio.Task[None] | None = None
+
+    async def start(
+        self,
+        *,
+        activate: Callable[[KeyEntry], Awaitable[None]],
+        key_figures: Callable[[str, str], Awaitable[KeyFigures]],
+    ) -> None:
+        """Open the epoch and its journal; from here on calls can be let in."""
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        await self._store.write(open_epoch, epoch_id=self.epoch_id, now_us=self._clock.now_us())
+        self.journal = Journal(
+            journal_path(settings.journal_folder, self.epoch_id),
+            loop,
+            interval_ms=settings.journal_interval_ms,
+        )
+        self.drain = Drain(self._store, self._clock, self.journal, self.purse, self.epoch_id)
+        self.drain.start()
+        self.pool = Pool(loop, settings.deadlines, connections_max=settings.connections_max)
+        self._endpoints = Endpoints(
+            self._directory,
+            Admission(
+                self._directory,
+                self.purse,
+                activate,
+                running_per_key_max=settings.running_per_key_max,
+            ),
+            Books(self._clock, self.journal, self.drain),
+            self.pool,
+            Bounds(settings.body_bytes_max, settings.answer_bytes_max),
+            key_figures,
+        )
+        await self._directory.load_models()
+        self._returning = asyncio.create_task(self._return_idle())
+
+    def protocol(self) -> type[GatewayProtocol]:
+        """The protocol class for uvicorn."""
+        return protocol_for(
+            Door(
+                clock=self._clock,
+                handle=self._endpoints.handle,
+                owns=owns,
+                header_bytes_max=self._settings.header_bytes_max,
+                body_bytes_max=self._settings.body_bytes_max,
+                head_timeout_s=HEAD_TIMEOUT_S,
+                trusted_proxies=self._settings.trusted_proxies,
+            )
+        )
+
+    def held_nanos(self, budget_id: str) -> int:
+        """What running calls hold of a budget that has no periods."""
+        return self.purse.held_nanos(Window(budget_id, 0))
+
+    async def _return_idle(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_RETURN_S):
+                    await self._stopping.wait()
+            try:
+                await self.purse.return_idle()
+            except Exception as error:  # noqa: BLE001 - what stays leased is tried again next time
+                log.warning("purse.return_failed", error=str(error))
+
+    async def close(self) -> None:
+        """Post what is left, give every lease back, end the epoch."""
+        self._stopping.set()
+        if self._returning is not None:
+            await self._returning
+        self.pool.close()
+        await self.journal.close()
+        await self.drain.close()
+        await self.purse.close()
+        await self._store.write(end_epoch, epoch_id=self.epoch_id, now_us=self._clock.now_us())

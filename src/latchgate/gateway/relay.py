@@ -1,0 +1,216 @@
+"""Relay: the upstream's answer becomes ours, whole or event by event.
+
+Bytes pass as they come. Only what must change is changed: the model's name, where the upstream's
+differs, and the usage that the client did or did not ask for.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from latchgate.domain.errors import LatchgateError, UpstreamFailed
+from latchgate.gateway import replies
+from latchgate.upstream.answers import Piece, garbled, parse_piece, refusal
+from latchgate.upstream.sse import EventScanner, EventTooLong, data_of
+
+if TYPE_CHECKING:
+    from latchgate.gateway.call import Call
+    from latchgate.gateway.request import GatewayRequest
+    from latchgate.upstream.connection import Connection
+    from latchgate.upstream.pool import Pool
+
+EVENT_BYTES_MAX = 1024 * 1024
+REFUSAL_BYTES_MAX = 64 * 1024
+DONE = b"data: [DONE]\n\n"
+
+
+class WholeAnswer:
+    """Gathers an answer that is not streamed, or a refusal."""
+
+    def __init__(self, call: Call, *, bytes_max: int) -> None:
+        self._call = call
+        self._bytes_max = bytes_max
+        self._connection: Connection | None = None
+        self.body = bytearray()
+
+    def on_connected(self, connection: Connection) -> None:
+        """Know the connection."""
+        self._connection = connection
+        self._call.on_connected(connection)
+
+    def on_chunk(self, chunk: bytes) -> None:
+        """Gather, within the bound."""
+        self._call.note_first_byte()
+        self.body += chunk
+        if len(self.body) > self._bytes_max and self._connection is not None:
+            self._connection.fail(garbled("the answer is too large"))
+
+
+class EventRelay:
+    """Passes a stream on, event by event, as its sink.
+
+    The usage event and ``[DONE]`` are kept back until the charge is durable.
+    """
+
+    def __init__(self, call: Call, request: GatewayRequest) -> None:
+        self._call = call
+        self._request = request
+        self._scanner = EventScanner(event_bytes_max=EVENT_BYTES_MAX)
+        self._connection: Connection | None = None
+        self._renames = _renames(call)
+        self.refusal_body = bytearray()
+        self._usage_event: bytes | None = None
+
+    def on_connected(self, connection: Connection) -> None:
+        """Know the connection, and slow it down when the client is slow."""
+        self._connection = connection
+        self._call.on_connected(connection)
+        self._request.on_flow = self._on_flow
+
+    def let_go(self) -> None:
+        """The answer is whole: its connection carries other calls from now on."""
+        self._connection = None
+        self._request.on_flow = None
+
+    def _on_flow(self, is_full: bool) -> None:  # noqa: FBT001 - a hook
+        if self._connection is not None:
+            if is_full:
+                self._connection.pause()
+            else:
+                self._connection.resume()
+
+    def on_chunk(self, chunk: bytes) -> None:
+        """Pass on what is whole. A stream that makes no sense ends here."""
+        if self._connection is not None and self._connection.status != 200:  # noqa: PLR2004
+            if len(self.refusal_body) < REFUSAL_BYTES_MAX:
+                self.refusal_body += chunk
+            return
+        try:
+            ready = b"".join(map(self._event, self._scanner.feed(chunk)))
+        except EventTooLong as error:
+            self._fail(garbled(str(error)))
+            return
+        except LatchgateError as error:
+            self._fail(error)
+            return
+        if ready:
+            if not self._request.response_started:
+                self._call.note_first_byte()
+                self._request.start_stream(*allowance_lines(self._call))
+            self._request.write(ready)
+
+    def _fail(self, error: LatchgateError) -> None:
+        if self._connection is not None:
+            self._connection.fail(error)
+
+    def _event(self, event: bytes) -> bytes:
+        """What the client gets for one event of the upstream's."""
+        data = data_of(event)
+        if data is None:
+            return event  # a comment that keeps the line warm
+        if data == b"[DONE]":
+            return b""
+        piece = parse_piece(data)
+        if piece.error is not None:
+            raise UpstreamFailed(
+                "The model's server broke off. What had arrived is charged, the rest is not.",
+                internal=bytes(piece.error)[:300].decode("utf-8", "replace"),
+            )
+        self._count(piece)
+        if piece.usage is not None and not piece.choices:
+            self._usage_event = data
+            return b""
+        if self._renames:
+            for old, new in self._renames:
+                data = data.replace(old, new, 1)
+        elif piece.usage is not None or not self._call.chat.wants_usage:
+            return event
+        if self._call.chat.wants_usage and b'"usage"' not in data:
+            # OpenAI's: with include_usage every chunk but the last carries a null.
+            data = data.rstrip()[:-1] + b',"usage":null}'
+        return b"data: " + data + b"\n\n"
+
+    def _count(self, piece: Piece) -> None:
+        usage = piece.find_usage()
+        if usage is not None:
+            self._call.usage = usage
+        size = piece.text_bytes()
+        if size:
+            self._call.text_pieces += 1
+            self._call.text_bytes += size
+
+    def last_bytes(self) -> bytes:
+        """What was kept back: the usage, if the client asked for it, and the end."""
+        if self._usage_event is None or not self._call.chat.wants_usage:
+            return DONE
+        return b"data: " + with_cost(self._usage_event, self._call) + b"\n\n" + DONE
+
+
+async def relay_whole(
+    call: Call, request: GatewayRequest, pool: Pool, body: bytes, *, bytes_max: int
+) -> None:
+    """Run a call that is not streamed: the whole answer, settled, then sent."""
+    sink = WholeAnswer(call, bytes_max=bytes_max)
+    outgoing = call.model.target.request("/chat/completions", body, request.request_id)
+    answer = await pool.send(call.model.target, outgoing, sink)
+    await answer.done()
+    data = bytes(sink.body)
+    if answer.head.status != 200:  # noqa: PLR2004 - OK
+        raise refusal(answer.head.status, data)
+    piece = parse_piece(data)
+    call.usage = piece.find_usage()
+    call.text_bytes = piece.text_bytes()
+    call.text_pieces = min(1, call.text_bytes)
+    await call.settle()
+    cost = replies.header("x-latchgate-cost-nanos", call.charge_nanos)
+    request.send_json(200, with_cost(data, call), *allowance_lines(call), cost)
+
+
+async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: bytes) -> None:
+    """Run a stream: events as they come, then the charge, then the last bytes."""
+    relay = EventRelay(call, request)
+    outgoing = call.model.target.request("/chat/completions", body, request.request_id)
+    answer = await pool.send(call.model.target, outgoing, relay)
+    try:
+        await answer.done()
+    finally:
+        relay.let_go()
+    if answer.head.status != 200:  # noqa: PLR2004 - OK
+        raise refusal(answer.head.status, bytes(relay.refusal_body))
+    if not request.response_started and not call.usage:
+        raise garbled("a stream without events")
+    await call.settle()
+    request.start_stream(*allowance_lines(call))
+    request.end_stream(relay.last_bytes())
+
+
+def allowance_lines(call: Call) -> tuple[bytes, ...]:
+    """The header line that says that a call runs smaller than it asked."""
+    if not call.allowance.is_clamped:
+        return ()
+    return (replies.header("x-latchgate-clamped", f"max_tokens={call.allowance.output_tokens}"),)
+
+
+def with_cost(data: bytes, call: Call) -> bytes:
+    """A completion under the model's public name, with what it cost beside its usage."""
+    value = msgspec.json.decode(data)
+    value["model"] = call.model.name
+    if isinstance(value.get("usage"), dict):
+        value["usage"]["cost_nanos"] = call.charge_nanos
+    return msgspec.json.encode(value)
+
+
+def _renames(call: Call) -> tuple[tuple[bytes, bytes], ...]:
+    """The bytes to look for and those to put there, where the upstream's model name differs.
+
+    Inside a text the quotes would be escaped, so only the field itself can match; servers write it
+    with and without a space.
+    """
+    model = call.model
+    if model.name == model.upstream_model:
+        return ()
+    old, new = json.dumps(model.upstream_model), f'"model":{json.dumps(model.name)}'.encode()
+    return tuple((f'"model":{space}{old}'.encode(), new) for space in ("", " "))

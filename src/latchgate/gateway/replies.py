@@ -1,0 +1,73 @@
+"""The bytes of heads and errors, as SDKs and browsers expect them."""
+
+from __future__ import annotations
+
+import http
+import json
+
+from latchgate.domain.errors import LatchgateError
+
+_EXPOSED = (
+    "x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, "
+    "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, "
+    "x-latchgate-cost-nanos, x-latchgate-remaining-nanos, x-latchgate-clamped"
+)
+
+#: On every answer. Any page may call the API with a key of its own; a cookie is worth nothing here,
+#: so credentials are never allowed across origins.
+_ALWAYS = (
+    "access-control-allow-origin: *\r\n"
+    f"access-control-expose-headers: {_EXPOSED}\r\n"
+    "cache-control: no-store\r\n"
+    "x-content-type-options: nosniff\r\n"
+).encode()
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
+
+JSON = b"content-type: application/json\r\n"
+EVENTS = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+
+
+def head(status: int, request_id: str, *lines: bytes) -> bytes:
+    """A status line and the header lines that every answer has, then ``lines``, then the end."""
+    return b"".join(
+        (
+            _STATUS_LINES[status],
+            _ALWAYS,
+            b"x-request-id: ",
+            request_id.encode(),
+            b"\r\n",
+            *lines,
+            b"\r\n",
+        )
+    )
+
+
+def header(name: str, value: str | int) -> bytes:
+    """One header line; control characters can't get in."""
+    text = str(value).translate({10: " ", 13: " ", 0: " "})
+    return f"{name}: {text}\r\n".encode("latin-1", "replace")
+
+
+def error_lines(error: LatchgateError) -> list[bytes]:
+    """The header lines that an error brings along."""
+    lines = [header(name, value) for name, value in error.headers.items()]
+    if error.should_retry is not None:
+        lines.append(header("x-should-retry", "true" if error.should_retry else "false"))
+    if error.status == http.HTTPStatus.UNAUTHORIZED:
+        lines.append(b"www-authenticate: Bearer\r\n")
+    return lines
+
+
+def error_body(error: LatchgateError) -> bytes:
+    """The error envelope as JSON."""
+    return json.dumps(error.envelope(), ensure_ascii=False).encode()
+
+
+def error_event(error: LatchgateError) -> bytes:
+    """The error envelope as an event in mid-stream."""
+    return b"data: " + error_body(error) + b"\n\n"
