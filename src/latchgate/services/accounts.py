@@ -1,0 +1,273 @@
+"""People and their accounts: sign up, and what an operator does with them.
+
+Nobody can learn here whether an address has an account: a known and an unknown one get the same
+answer for the same work, and what only the owner may know goes out by mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import Conflict, Forbidden, NotFound
+from latchgate.domain.ids import new_id
+from latchgate.domain.password_policy import check_password
+from latchgate.domain.people import Caller
+from latchgate.services import letters
+from latchgate.services import throttles as limits
+from latchgate.services.audit_log import record
+from latchgate.services.emails import checked_email, email_key, find_key
+from latchgate.services.logins import LoggedIn, Logins, hash_of
+from latchgate.services.sessions import token_hash
+from latchgate.storage import accounts as rows
+from latchgate.storage.invitations import redeem_invitation
+from latchgate.storage.ledger import open_account_books, post_credit
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
+    from latchgate.config import Settings
+    from latchgate.services.mail import Mail
+    from latchgate.services.passwords import Passwords
+    from latchgate.services.throttles import Throttles
+    from latchgate.storage.statements import AnyRow
+    from latchgate.storage.store import Store
+
+ACCOUNTS_LISTED_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """A user with his account, as an operator sees it."""
+
+    account_id: str
+    user_id: str
+    email: str
+    state: str
+    is_operator: bool
+    is_premium_on: bool
+    created_us: int
+
+
+class Accounts:
+    """Use cases over users and accounts, one transaction each.
+
+    ``on_account_changed`` is called with an account's id after every commit that changes what its
+    keys may do, before whoever asked for it hears that it is done.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        passwords: Passwords,
+        throttles: Throttles,
+        mail: Mail,
+        logins: Logins,
+        on_account_changed: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._passwords = passwords
+        self._throttles = throttles
+        self._mail = mail
+        self._logins = logins
+        self._on_account_changed = on_account_changed
+
+    # ── sign up ─────────────────────────────────────────────────────────────────────────────────
+    async def sign_up(
+        self, email: str, password: str, *, invitation: str | None, caller: Caller
+    ) -> LoggedIn:
+        """Make a user and his account with the gift, and log him in.
+
+        An address that has an account gets the very same answer, with a session that opens nothing,
+        and its owner a mail; unless the password is the account's, which then simply logs in.
+        Raises InvalidRequest, Forbidden ``signup_closed`` or ``invitation_required``, RateLimited.
+        """
+        mode = self._settings.signup.mode
+        if mode == "closed":
+            raise Forbidden("Sign-up is closed here. Ask the operator.", code="signup_closed")
+        self._throttles.count(limits.SIGN_UP_BY_PLACE, caller.ip)
+        email = checked_email(email)
+        check_password(password, email=email)
+        key = email_key(email)
+        found = await self._store.read(rows.find_person, key)
+        # The same two hashes for a new address and a known one.
+        password_hash = await self._passwords.hash(password)
+        is_his = await self._passwords.verify(hash_of(found), password)
+        now_us = self._clock.now_us()
+        if found is not None:
+            return await self._sign_up_again(found, caller, now_us, is_his=is_his)
+
+        def transaction(conn: Connection) -> LoggedIn | None:
+            if rows.find_person(conn, key) is not None:
+                return None  # somebody was quicker with the same address
+            if mode == "invite":
+                _redeem(conn, invitation, key, now_us)
+            _, user_id = self._insert(
+                conn, email, password_hash, False, self._settings.signup.gift_nanos, caller, now_us
+            )
+            return self._logins.open(conn, user_id, email, caller, now_us)
+
+        return await self._store.write(transaction) or self._logins.decoy(email)
+
+    async def _sign_up_again(
+        self, found: AnyRow, caller: Caller, now_us: int, *, is_his: bool
+    ) -> LoggedIn:
+        if is_his:
+            return await self._store.write(
+                self._logins.open, found.user_id, found.email, caller, now_us
+            )
+        base_url = self._settings.server.base_url
+        letter = letters.already_signed_up(found.email, f"{base_url}/login", f"{base_url}/forgot")
+        self._mail.post(letter)
+        await self._store.write(
+            record,
+            at_us=now_us,
+            account_id=found.account_id,
+            caller=caller,
+            action="user.sign_up_again",
+            target=found.user_id,
+        )
+        return self._logins.decoy(found.email)
+
+    async def create(
+        self, email: str, password: str, *, is_operator: bool, credit_nanos: int | None, actor: str
+    ) -> AccountView:
+        """Make a user and his account, as the operator. ``credit_nanos`` takes the gift's place.
+
+        Raises InvalidRequest, or Conflict ``email_taken``.
+        """
+        email = checked_email(email)
+        check_password(password, email=email)
+        key = email_key(email)
+        password_hash = await self._passwords.hash(password)
+        now_us = self._clock.now_us()
+        gift_nanos = self._settings.signup.gift_nanos if credit_nanos is None else credit_nanos
+
+        def transaction(conn: Connection) -> AccountView:
+            if rows.find_person(conn, key) is not None:
+                raise Conflict(f"{email} has an account already.", code="email_taken")
+            caller = Caller(actor=actor)
+            self._insert(conn, email, password_hash, is_operator, gift_nanos, caller, now_us)
+            return _view(_get(conn, email))
+
+        return await self._store.write(transaction)
+
+    def _insert(
+        self,
+        conn: Connection,
+        email: str,
+        password_hash: str,
+        is_operator: bool,  # noqa: FBT001 - private
+        gift_nanos: int,
+        caller: Caller,
+        now_us: int,
+    ) -> tuple[str, str]:
+        user_id, account_id = new_id("usr", now_us), new_id("acct", now_us)
+        rows.insert_user(
+            conn,
+            id=user_id,
+            email=email,
+            email_key=email_key(email),
+            password_hash=password_hash,
+            is_operator=int(is_operator),
+            created_us=now_us,
+            password_changed_us=now_us,
+        )
+        account = {"name": email, "state": "active", "is_premium_on": 0}
+        rows.insert_account(conn, id=account_id, created_us=now_us, **account)
+        rows.insert_membership(conn, user_id=user_id, account_id=account_id, role="owner")
+        open_account_books(conn, account_id=account_id, now_us=now_us)
+        if gift_nanos:
+            post_credit(
+                conn,
+                account_id=account_id,
+                amount_nanos=gift_nanos,
+                kind="gift",
+                note="Welcome",
+                actor=caller.actor,
+                now_us=now_us,
+                posting_id=new_id("pst", now_us),
+            )
+        record(
+            conn,
+            at_us=now_us,
+            account_id=account_id,
+            caller=caller,
+            action="account.create",
+            target=user_id,
+        )
+        return account_id, user_id
+
+    # ── the operator's ──────────────────────────────────────────────────────────────────────────
+    async def get(self, email: str) -> AccountView:
+        """A user with his account, by e-mail. Raises NotFound."""
+        return _view(await self._store.read(_get, email))
+
+    async def list_all(self) -> list[AccountView]:
+        """Every user with his account, oldest first; at most 1,000."""
+        found = await self._store.read(rows.list_people, limit=ACCOUNTS_LISTED_MAX)
+        return [_view(row) for row in found]
+
+    async def suspend(self, email: str, actor: str) -> AccountView:
+        """Refuse the account's calls from now on, and cut those that run. Raises NotFound."""
+        return await self._change(email, actor, "account.suspend", state="suspended")
+
+    async def resume(self, email: str, actor: str) -> AccountView:
+        """Let a suspended account call again. Raises NotFound."""
+        return await self._change(email, actor, "account.resume", state="active")
+
+    async def set_premium(self, email: str, actor: str, *, is_on: bool) -> AccountView:
+        """Let an account call premium models, or not. Raises NotFound."""
+        action = "account.premium_on" if is_on else "account.premium_off"
+        return await self._change(email, actor, action, is_premium_on=int(is_on))
+
+    async def _change(self, email: str, actor: str, action: str, **values: object) -> AccountView:
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> AccountView:
+            account_id = _get(conn, email).account_id
+            rows.set_account(conn, account_id, **values)
+            caller = Caller(actor=actor)
+            record(conn, at_us=now_us, account_id=account_id, caller=caller, action=action)
+            return _view(_get(conn, email))
+
+        view = await self._store.write(transaction)
+        self._on_account_changed(view.account_id)
+        return view
+
+
+def _redeem(conn: Connection, invitation: str | None, key: str, now_us: int) -> None:
+    is_invited = invitation is not None and redeem_invitation(
+        conn, token_hash(invitation), key, now_us=now_us
+    )
+    if not is_invited:
+        raise Forbidden(
+            "Sign-up is by invitation here, and this invitation is missing, used or too old. Ask "
+            "the operator for one.",
+            code="invitation_required",
+        )
+
+
+def _get(conn: Connection, email: str) -> AnyRow:
+    row = rows.find_person(conn, find_key(email) or "")
+    if row is None:
+        raise NotFound(f"There is no account {email}.", param="email")
+    return row
+
+
+def _view(row: AnyRow) -> AccountView:
+    return AccountView(
+        account_id=row.account_id,
+        user_id=row.user_id,
+        email=row.email,
+        state=row.state,
+        is_operator=bool(row.is_operator),
+        is_premium_on=bool(row.is_premium_on),
+        created_us=row.created_us,
+    )

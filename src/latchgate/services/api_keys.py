@@ -1,0 +1,284 @@
+"""API keys: create, replace, revoke, list. One live key for each account at a time.
+
+    create ─► live ──────────────────────────► revoked
+    create, while one is live ─► pending ─► live      and the one that was live ─► replaced
+
+A replacement is in two phases so that nobody locks himself out: the old key works until its owner
+presses *Done* (``confirm``) or the new one is first used. A pending key that was forgotten is
+discarded by the next one. Limits, statistics and what was spent belong to the account, so a new
+key resets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import Conflict, InvalidRequest, NotFound
+from latchgate.domain.ids import new_id
+from latchgate.domain.secrets import KEY_PREFIX, MintedKey, digest, mint_key
+from latchgate.services.audit_log import record
+from latchgate.storage import api_keys as rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
+    from latchgate.domain.people import Caller
+    from latchgate.storage.statements import AnyRow
+    from latchgate.storage.store import Store
+
+NAME_CHARS_MAX = 64
+NONCE_CHARS_MAX = 64
+KEYS_LISTED_MAX = 50
+DEFAULT_NAME = "Secret key"
+
+
+#: Keys whose state has changed, and whether each may be used now.
+Changes = list[tuple[str, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key as its owner may see it: everything but the secret."""
+
+    id: str
+    name: str
+    public_id: str
+    last_four: str
+    state: str
+    created_us: int
+    ended_us: int | None
+    last_used_us: int | None
+    last_app: str
+    spent_nanos: int
+    calls: int
+
+    @property
+    def masked(self) -> str:
+        """Public part and last four: ``sk-lg-4tQ9…x7Kd``."""
+        return f"{KEY_PREFIX}{self.public_id[:4]}…{self.last_four}"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a call with this key is answered."""
+        return self.state in rows.USABLE
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. ``secret`` exists here and in one answer, and nowhere else."""
+
+    view: KeyView
+    secret: str
+    replaces: KeyView | None
+
+    def __repr__(self) -> str:
+        return f"NewKey({self.view.id})"
+
+
+class APIKeys:
+    """Use cases over API keys, one transaction each.
+
+    ``on_changed`` is called with a key's id, and whether it is usable now, after every commit that
+    changes what the key may do and before whoever asked for it hears that it is done: that is what
+    makes revocation an event and not a cache time.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, pepper: bytes, on_changed: Callable[[str, bool], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._pepper = pepper
+        self._on_changed = on_changed
+
+    async def create(
+        self,
+        account_id: str,
+        name: str,
+        *,
+        caller: Caller,
+        replace: bool = False,
+        at_once: bool = False,
+        nonce: str | None = None,
+    ) -> NewKey:
+        """Make a key. While one is live, ``replace`` must be true; ``at_once`` ends that one now.
+
+        ``nonce`` names the form that asks: a form sent twice makes one key. Raises InvalidRequest
+        for the name, Conflict ``live_key_exists`` or ``already_created``.
+        """
+        name = checked_name(name)
+        if nonce is not None and not 0 < len(nonce) <= NONCE_CHARS_MAX:
+            raise InvalidRequest("The form is damaged. Reload the page.", param="nonce")
+        minted = mint_key()
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> tuple[NewKey, Changes]:
+            if nonce is not None and rows.find_by_nonce(conn, nonce) is not None:
+                raise Conflict(
+                    "This form has made its key already, and a key is shown only once. "
+                    "Lost it? Create a fresh one.",
+                    code="already_created",
+                )
+            live = rows.find_usable(conn, account_id, rows.LIVE)
+            if live is not None and not replace:
+                raise Conflict(
+                    "This account has a live key, and one key is live at a time. Ask for a "
+                    "replacement, or revoke the live one first.",
+                    code="live_key_exists",
+                )
+            changed = self._discard_pending(conn, account_id, now_us)
+            replaces = None if live is None else _view(rows.get_key(conn, live.id))
+            key_id = self._insert(conn, account_id, name, minted, nonce, now_us, live is not None)
+            record(
+                conn,
+                at_us=now_us,
+                account_id=account_id,
+                caller=caller,
+                action="key.create",
+                target=key_id,
+                details={"name": name, "replaces": live.id if live else None},
+            )
+            if live is not None and at_once:
+                changed += self._activate(conn, key_id, account_id, caller, now_us)
+            view = _view(rows.get_key(conn, key_id))
+            return NewKey(view=view, secret=minted.text, replaces=replaces), changed
+
+        new_key, changed = await self._store.write(transaction)
+        self._announce(changed)
+        return new_key
+
+    def _insert(
+        self,
+        conn: Connection,
+        account_id: str,
+        name: str,
+        minted: MintedKey,
+        nonce: str | None,
+        now_us: int,
+        is_replacement: bool,  # noqa: FBT001 - private, one call
+    ) -> str:
+        key_id = new_id("key", now_us)
+        rows.insert_key(
+            conn,
+            id=key_id,
+            account_id=account_id,
+            name=name,
+            public_id=minted.public_id,
+            last_four=minted.last_four,
+            secret_hash=digest(minted.text, self._pepper),
+            state=rows.PENDING if is_replacement else rows.LIVE,
+            created_us=now_us,
+            ended_us=None,
+            form_nonce=nonce,
+        )
+        return key_id
+
+    def _discard_pending(self, conn: Connection, account_id: str, now_us: int) -> Changes:
+        pending = rows.find_usable(conn, account_id, rows.PENDING)
+        if pending is None:
+            return []
+        rows.set_state(conn, pending.id, rows.REVOKED, ended_us=now_us)
+        return [(pending.id, False)]
+
+    def _activate(
+        self, conn: Connection, key_id: str, account_id: str, caller: Caller, now_us: int
+    ) -> Changes:
+        """Make a pending key live; returns the keys whose state has changed."""
+        live = rows.find_usable(conn, account_id, rows.LIVE)
+        if live is not None:
+            rows.set_state(conn, live.id, rows.REPLACED, ended_us=now_us)
+        rows.set_state(conn, key_id, rows.LIVE, ended_us=None)
+        record(
+            conn,
+            at_us=now_us,
+            account_id=account_id,
+            caller=caller,
+            action="key.replace",
+            target=key_id,
+            details={"replaced": live.id if live else None},
+        )
+        return [(key_id, True)] if live is None else [(live.id, False), (key_id, True)]
+
+    async def confirm(self, account_id: str, key_id: str, caller: Caller) -> None:
+        """Finish a replacement, as *Done* does; on a key that is live already, change nothing.
+
+        Raises NotFound for a key that is missing, another account's, or ended.
+        """
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> Changes:
+            key = _find_owned(conn, account_id, key_id)
+            if key.state == rows.PENDING:
+                return self._activate(conn, key_id, account_id, caller, now_us)
+            return []
+
+        self._announce(await self._store.write(transaction))
+
+    async def revoke(self, account_id: str | None, key_id: str, caller: Caller) -> None:
+        """End a key: when this returns, its next call is 401 and its running streams are cut.
+
+        ``account_id`` None is the operator's. Raises NotFound as ``confirm`` does.
+        """
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            key = _find_owned(conn, account_id, key_id)
+            rows.set_state(conn, key_id, rows.REVOKED, ended_us=now_us)
+            record(
+                conn,
+                at_us=now_us,
+                account_id=key.account_id,
+                caller=caller,
+                action="key.revoke",
+                target=key_id,
+                details={"name": key.name},
+            )
+
+        await self._store.write(transaction)
+        self._announce([(key_id, False)])
+
+    async def list_keys(self, account_id: str) -> list[KeyView]:
+        """The account's keys: usable ones first, then ended ones, newest first; at most 50."""
+        found = await self._store.read(rows.list_keys, account_id, limit=KEYS_LISTED_MAX)
+        return [_view(row) for row in found]
+
+    def _announce(self, changes: Changes) -> None:
+        for key_id, is_usable in changes:
+            self._on_changed(key_id, is_usable)
+
+
+def checked_name(name: str) -> str:
+    """A key's name as it is kept: stripped, at most 64 printable characters, never empty."""
+    name = name.strip()
+    if len(name) > NAME_CHARS_MAX or not name.isprintable():
+        raise InvalidRequest(
+            f"A key's name has at most {NAME_CHARS_MAX} printable characters.", param="name"
+        )
+    return name or DEFAULT_NAME
+
+
+def _find_owned(conn: Connection, account_id: str | None, key_id: str) -> AnyRow:
+    key = rows.find_key(conn, key_id)
+    is_owned = key is not None and account_id in (None, key.account_id)
+    if key is None or not is_owned or key.state not in rows.USABLE:
+        raise NotFound("There is no such key.")
+    return key
+
+
+def _view(row: AnyRow) -> KeyView:
+    return KeyView(
+        id=row.id,
+        name=row.name,
+        public_id=row.public_id,
+        last_four=row.last_four,
+        state=row.state,
+        created_us=row.created_us,
+        ended_us=row.ended_us,
+        last_used_us=row.last_used_us,
+        last_app=row.last_app,
+        spent_nanos=row.spent_nanos,
+        calls=row.calls,
+    )

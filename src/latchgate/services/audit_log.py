@@ -1,0 +1,82 @@
+"""Who did what, when and from where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.ids import new_id
+from latchgate.storage import audit_events as rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.domain.people import Caller
+    from latchgate.storage.store import Store
+
+USER_AGENT_CHARS_MAX = 300
+EVENTS_LISTED_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEventView:
+    """One event, as the account's owner sees it."""
+
+    at_us: int
+    actor: str
+    action: str
+    target: str
+    ip: str
+    user_agent: str
+    details: dict[str, object]
+
+
+def record(
+    conn: Connection,
+    *,
+    at_us: int,
+    account_id: str | None,
+    caller: Caller,
+    action: str,
+    target: str = "",
+    details: dict[str, object] | None = None,
+) -> None:
+    """Write an event inside the transaction of what it tells of; ``details`` never has a secret."""
+    rows.insert_event(
+        conn,
+        id=new_id("aud", at_us),
+        at_us=at_us,
+        account_id=account_id,
+        actor=caller.actor,
+        action=action,
+        target=target,
+        ip=caller.ip,
+        user_agent=caller.user_agent[:USER_AGENT_CHARS_MAX],
+        details=json.dumps(details or {}, ensure_ascii=False),
+    )
+
+
+class AuditLog:
+    """Reads an account's events."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list_recent(self, account_id: str, limit: int = 50) -> list[AuditEventView]:
+        """The newest events, at most 200."""
+        found = await self._store.read(
+            rows.list_events, account_id, limit=min(limit, EVENTS_LISTED_MAX)
+        )
+        return [
+            AuditEventView(
+                at_us=row.at_us,
+                actor=row.actor,
+                action=row.action,
+                target=row.target,
+                ip=row.ip,
+                user_agent=row.user_agent,
+                details=json.loads(row.details),
+            )
+            for row in found
+        ]

@@ -1,0 +1,153 @@
+"""An account's money: what it was given, what it has spent, what is held, what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.ids import is_id, new_id
+from latchgate.domain.money import AMOUNT_NANOS_MAX
+from latchgate.services.audit_log import record
+from latchgate.storage import ledger as rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
+    from latchgate.domain.people import Caller
+    from latchgate.storage.store import Store
+
+PAGE_ROWS_MAX = 200
+NOTE_CHARS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """Nano-USD: credit ever given, charges ever made, and what running calls hold just now."""
+
+    credit_nanos: int
+    spent_nanos: int
+    held_nanos: int
+
+    @property
+    def available_nanos(self) -> int:
+        """What the next call may use; the number that a refusal states."""
+        return self.credit_nanos - self.spent_nanos - self.held_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class PostingView:
+    """One line of an account's books; credit is positive, a charge negative."""
+
+    id: str
+    kind: str
+    amount_nanos: int
+    created_us: int
+    note: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The gateway's side of the figures, so that every page is exact.
+
+    ``settle`` posts every durable charge to the database; ``held_nanos`` is what running calls
+    hold of a budget in memory.
+    """
+
+    settle: Callable[[], Awaitable[None]]
+    held_nanos: Callable[[str], int]
+
+
+class Billing:
+    """Use cases over credit and postings, one transaction each."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        in_flight: InFlight,
+        on_credit: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._in_flight = in_flight
+        self._on_credit = on_credit
+
+    async def balances(self, account_id: str) -> Balances:
+        """The account's figures, exact: what is in flight is posted first."""
+        await self._in_flight.settle()
+        window = await self._store.read(rows.get_credit_window, account_id)
+        held_nanos = self._in_flight.held_nanos(window.budget_id)
+        return Balances(window.limit_nanos, window.spent_nanos, held_nanos)
+
+    async def add_credit(
+        self,
+        account_id: str,
+        amount_nanos: int,
+        *,
+        caller: Caller,
+        kind: str = "top_up",
+        note: str = "",
+        posting_id: str | None = None,
+    ) -> PostingView:
+        """Give an account credit. The same ``posting_id`` twice is one effect.
+
+        Raises InvalidRequest for an amount that is not positive or a note that is too long.
+        """
+        if not 0 < amount_nanos <= AMOUNT_NANOS_MAX:
+            raise InvalidRequest("An amount is more than zero, such as 5.00.", param="amount")
+        if len(note) > NOTE_CHARS_MAX or not note.isprintable():
+            raise InvalidRequest(
+                f"A note has at most {NOTE_CHARS_MAX} printable characters.", param="note"
+            )
+        now_us = self._clock.now_us()
+        posting_id = posting_id or new_id("pst", now_us)
+
+        def transaction(conn: Connection) -> None:
+            is_new = rows.post_credit(
+                conn,
+                account_id=account_id,
+                amount_nanos=amount_nanos,
+                kind=kind,
+                note=note,
+                actor=caller.actor,
+                now_us=now_us,
+                posting_id=posting_id,
+            )
+            if is_new:
+                record(
+                    conn,
+                    at_us=now_us,
+                    account_id=account_id,
+                    caller=caller,
+                    action="credit.add",
+                    target=posting_id,
+                    details={"amount_nanos": amount_nanos},
+                )
+
+        await self._store.write(transaction)
+        self._on_credit()
+        return PostingView(posting_id, kind, amount_nanos, now_us, note, caller.actor)
+
+    async def list_postings(
+        self, account_id: str, *, before: str | None = None, limit: int = 50
+    ) -> tuple[list[PostingView], str | None]:
+        """A page of postings, newest first, and the cursor of the next page, if there is one."""
+        check_page(before, limit)
+        await self._in_flight.settle()
+        found = await self._store.read(
+            rows.list_postings, account_id, before=before, limit=limit + 1
+        )
+        page = [PostingView(*row) for row in found[:limit]]
+        return page, page[-1].id if len(found) > limit else None
+
+
+def check_page(before: str | None, limit: int) -> None:
+    """Raise unless a cursor has the shape of an id and the page's size is within its limit."""
+    if before is not None and not is_id(before):
+        raise InvalidRequest("That is no page of this list.", param="before")
+    if not 0 < limit <= PAGE_ROWS_MAX:
+        raise InvalidRequest(f"A page has 1 to {PAGE_ROWS_MAX} rows.", param="limit")

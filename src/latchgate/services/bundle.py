@@ -1,0 +1,38 @@
+"""All use cases in one place: what the console, the management API and the commands are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latchgate.clock import Clock
+    from latchgate.config import Settings
+    from latchgate.services.accounts import Accounts
+    from latchgate.services.api_keys import APIKeys
+    from latchgate.services.audit_log import AuditLog
+    from latchgate.services.billing import Billing
+    from latchgate.services.catalog import Catalog
+    from latchgate.services.invitations import Invitations
+    from latchgate.services.logins import Logins
+    from latchgate.services.mail import Mail
+    from latchgate.services.sessions import Sessions
+    from latchgate.services.usage import UsageService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One object for each subject; they share the store, the clock and the settings."""
+
+    settings: Settings
+    clock: Clock
+    accounts: Accounts
+    logins: Logins
+    sessions: Sessions
+    invitations: Invitations
+    audit_log: AuditLog
+    api_keys: APIKeys
+    billing: Billing
+    usage: UsageService
+    catalog: Catalog
+    mail: Mail

@@ -1,0 +1,375 @@
+"""What is on offer: upstreams, the models they answer for, and prices in versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.embedded import EMBEDDED_NAME, EMBEDDED_URL
+from latchgate.domain.errors import Conflict, InvalidRequest, NotFound
+from latchgate.domain.ids import new_id
+from latchgate.domain.people import CLI, Caller
+from latchgate.domain.upstream_urls import checked_base_url
+from latchgate.services.audit_log import record
+from latchgate.storage import catalog as rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
+    from latchgate.services.vault import Vault
+    from latchgate.storage.statements import AnyRow
+    from latchgate.storage.store import Store
+
+CONTEXT_TOKENS_MAX = 10_000_000
+#: The most that a chat template adds around one message, unless the operator says otherwise.
+MESSAGE_TOKENS_DEFAULT = 64
+EXTRA_FIELDS_MAX = 64
+TIERS = ("standard", "premium")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}", re.ASCII)
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTerms:
+    """What one call of a model costs: pico-USD per token, by class."""
+
+    input_picos: int
+    cached_picos: int
+    output_picos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model on offer with the price version in force."""
+
+    name: str
+    upstream: str
+    upstream_model: str
+    tier: str
+    context_tokens: int
+    output_tokens_max: int
+    input_picos: int
+    cached_picos: int
+    output_picos: int
+    price_version: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamView:
+    """An upstream without its credential, which can be written and never read."""
+
+    id: str
+    name: str
+    base_url: str
+    has_credential: bool
+    extra_fields: tuple[str, ...]
+    created_us: int
+
+
+class Catalog:
+    """Use cases over upstreams, models and prices. ``on_changed`` is told after every commit."""
+
+    def __init__(
+        self, store: Store, clock: Clock, vault: Vault, on_changed: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._vault = vault
+        self._on_changed = on_changed
+
+    async def list_models(self) -> list[ModelView]:
+        """Every model on offer, by name, with its price of now."""
+        found = await self._store.read(rows.list_models, at_us=self._clock.now_us())
+        return [_model_view(row) for row in found]
+
+    async def list_upstreams(self) -> list[UpstreamView]:
+        """Every upstream in use, by name."""
+        return [_upstream_view(row) for row in await self._store.read(rows.list_upstreams)]
+
+    async def add_upstream(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        api_key: str | None,
+        extra_fields: Sequence[str] = (),
+        actor: str = CLI.actor,
+    ) -> UpstreamView:
+        """Take a model server into use. ``base_url`` is what an OpenAI SDK would be given.
+
+        Raises InvalidRequest ``upstream_url_not_allowed``, or Conflict when the name is taken.
+        """
+        _check_name(name)
+        base_url = checked_base_url(base_url)
+        if len(extra_fields) > EXTRA_FIELDS_MAX or not all(map(_FIELD.fullmatch, extra_fields)):
+            raise InvalidRequest(
+                f"Extra fields are at most {EXTRA_FIELDS_MAX} names such as top_k.",
+                param="extra_fields",
+            )
+        now_us = self._clock.now_us()
+        sealed = self._vault.seal(api_key) if api_key else None
+
+        def transaction(conn: Connection) -> UpstreamView:
+            if rows.find_upstream(conn, name) is not None:
+                raise Conflict(f"There is an upstream {name} already. Remove it first.")
+            rows.insert_upstream(
+                conn,
+                id=new_id("ups", now_us),
+                name=name,
+                base_url=base_url,
+                dialect="openai",
+                credential_sealed=sealed,
+                extra_fields=json.dumps(sorted(set(extra_fields))),
+                created_us=now_us,
+                removed_us=None,
+            )
+            self._record(conn, actor, "upstream.add", name, {"base_url": base_url})
+            return _upstream_view(_get_upstream(conn, name))
+
+        view = await self._store.write(transaction)
+        await self._on_changed()
+        return view
+
+    async def remove_upstream(self, name: str, *, actor: str = CLI.actor) -> None:
+        """Stop using an upstream. Raises Conflict while a model on offer needs it."""
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            upstream = _get_upstream(conn, name)
+            count = rows.count_models_of(conn, upstream.id)
+            if count:
+                raise Conflict(f"{count} models are served by {name}. Remove them first.")
+            # The credential goes with it: nothing that is not used is kept.
+            rows.set_upstream(conn, upstream.id, removed_us=now_us, credential_sealed=None)
+            self._record(conn, actor, "upstream.remove", name, {})
+
+        await self._store.write(transaction)
+        await self._on_changed()
+
+    async def add_model(
+        self,
+        name: str,
+        *,
+        upstream: str,
+        upstream_model: str | None,
+        tier: str,
+        context_tokens: int,
+        output_tokens_max: int | None,
+        terms: ModelTerms,
+        message_tokens: int = MESSAGE_TOKENS_DEFAULT,
+        actor: str = CLI.actor,
+    ) -> ModelView:
+        """Put a model on offer. Raises InvalidRequest, NotFound for the upstream, or Conflict."""
+        _check_name(name)
+        output_tokens_max = output_tokens_max or context_tokens
+        _check_tokens(context_tokens, CONTEXT_TOKENS_MAX, "context")
+        _check_tokens(output_tokens_max, context_tokens, "max_output")
+        if tier not in TIERS:
+            raise InvalidRequest("A tier is standard or premium.", param="tier")
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> ModelView:
+            upstream_id = _get_upstream(conn, upstream).id
+            if rows.find_model(conn, name, at_us=now_us) is not None:
+                raise Conflict(f"There is a model {name} already. Remove it first.")
+            model_id = new_id("mdl", now_us)
+            rows.insert_model(
+                conn,
+                id=model_id,
+                name=name,
+                upstream_id=upstream_id,
+                upstream_model=upstream_model or name,
+                tier=tier,
+                context_tokens=context_tokens,
+                output_tokens_max=output_tokens_max,
+                message_tokens=message_tokens,
+                created_us=now_us,
+                removed_us=None,
+            )
+            _insert_price(conn, model_id, 1, terms, now_us)
+            self._record(conn, actor, "model.add", name, _as_details(terms))
+            return _model_view(_get_model(conn, name, now_us))
+
+        view = await self._store.write(transaction)
+        await self._on_changed()
+        return view
+
+    async def ensure_embedded(
+        self, name: str, *, terms: ModelTerms, context_tokens: int, message_tokens: int
+    ) -> None:
+        """Put the embedded model on offer as the configuration says, or bring it up to date.
+
+        A changed price becomes a new version; a model that is embedded no more goes off the list.
+        """
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            upstream = rows.find_upstream(conn, EMBEDDED_NAME)
+            if upstream is None:
+                rows.insert_upstream(conn, **_embedded_row(now_us))
+                upstream = _get_upstream(conn, EMBEDDED_NAME)
+            for row in rows.list_models(conn, at_us=now_us):
+                is_stale = row.name != name or row.context_tokens != context_tokens
+                if row.upstream_id == upstream.id and is_stale:
+                    rows.remove_model(conn, row.id, now_us=now_us)
+            model = rows.find_model(conn, name, at_us=now_us)
+            if model is None:
+                model_id = new_id("mdl", now_us)
+                rows.insert_model(
+                    conn,
+                    id=model_id,
+                    name=name,
+                    upstream_id=upstream.id,
+                    upstream_model=name,
+                    tier="standard",
+                    context_tokens=context_tokens,
+                    output_tokens_max=context_tokens,
+                    message_tokens=message_tokens,
+                    created_us=now_us,
+                    removed_us=None,
+                )
+                _insert_price(conn, model_id, 1, terms, now_us)
+            elif model.upstream_id == upstream.id and _terms_of(model) != terms:
+                _insert_price(conn, model.id, model.price_version + 1, terms, now_us)
+
+        await self._store.write(transaction)
+        await self._on_changed()
+
+    async def set_price(self, name: str, *, terms: ModelTerms, actor: str = CLI.actor) -> ModelView:
+        """Give a model a new price version, in force for every call admitted from now on."""
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> ModelView:
+            model = _get_model(conn, name, now_us)
+            _insert_price(conn, model.id, model.price_version + 1, terms, now_us)
+            self._record(conn, actor, "model.price", name, _as_details(terms))
+            return _model_view(_get_model(conn, name, now_us))
+
+        view = await self._store.write(transaction)
+        await self._on_changed()
+        return view
+
+    async def remove_model(self, name: str, *, actor: str = CLI.actor) -> None:
+        """Take a model off the list. Raises NotFound."""
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            rows.remove_model(conn, _get_model(conn, name, now_us).id, now_us=now_us)
+            self._record(conn, actor, "model.remove", name, {})
+
+        await self._store.write(transaction)
+        await self._on_changed()
+
+    def _record(
+        self, conn: Connection, actor: str, action: str, target: str, details: dict[str, object]
+    ) -> None:
+        record(
+            conn,
+            at_us=self._clock.now_us(),
+            account_id=None,
+            caller=Caller(actor=actor),
+            action=action,
+            target=target,
+            details=details,
+        )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            "A name has 1 to 100 of letters, digits and . _ : / @ - and begins with a letter "
+            "or digit.",
+            param="name",
+        )
+
+
+def _check_tokens(count: int, count_max: int, param: str) -> None:
+    if not 0 < count <= count_max:
+        raise InvalidRequest(f"{param} is 1 to {count_max} tokens.", param=param)
+
+
+def _insert_price(
+    conn: Connection, model_id: str, version: int, terms: ModelTerms, now_us: int
+) -> None:
+    rows.insert_price(
+        conn,
+        id=new_id("prc", now_us),
+        model_id=model_id,
+        version=version,
+        input_picos=terms.input_picos,
+        cached_picos=terms.cached_picos,
+        output_picos=terms.output_picos,
+        effective_from_us=now_us,
+    )
+
+
+def _as_details(terms: ModelTerms) -> dict[str, object]:
+    return {
+        "input_picos": terms.input_picos,
+        "cached_picos": terms.cached_picos,
+        "output_picos": terms.output_picos,
+    }
+
+
+def _embedded_row(now_us: int) -> dict[str, object]:
+    return {
+        "id": new_id("ups", now_us),
+        "name": EMBEDDED_NAME,
+        "base_url": EMBEDDED_URL,
+        "dialect": "openai",
+        "credential_sealed": None,
+        "extra_fields": json.dumps(["min_p", "repeat_penalty", "top_k"]),
+        "created_us": now_us,
+        "removed_us": None,
+    }
+
+
+def _terms_of(model: AnyRow) -> ModelTerms:
+    return ModelTerms(model.input_picos, model.cached_picos, model.output_picos)
+
+
+def _get_upstream(conn: Connection, name: str) -> AnyRow:
+    row = rows.find_upstream(conn, name)
+    if row is None:
+        raise NotFound(f"There is no upstream {name}.", param="upstream")
+    return row
+
+
+def _get_model(conn: Connection, name: str, at_us: int) -> AnyRow:
+    row = rows.find_model(conn, name, at_us=at_us)
+    if row is None:
+        raise NotFound(f"There is no model {name}.", param="model")
+    return row
+
+
+def _upstream_view(row: AnyRow) -> UpstreamView:
+    return UpstreamView(
+        id=row.id,
+        name=row.name,
+        base_url=row.base_url,
+        has_credential=row.credential_sealed is not None,
+        extra_fields=tuple(json.loads(row.extra_fields)),
+        created_us=row.created_us,
+    )
+
+
+def _model_view(row: AnyRow) -> ModelView:
+    return ModelView(
+        name=row.name,
+        upstream=row.upstream,
+        upstream_model=row.upstream_model,
+        tier=row.tier,
+        context_tokens=row.context_tokens,
+        output_tokens_max=row.output_tokens_max,
+        input_picos=row.input_picos,
+        cached_picos=row.cached_picos,
+        output_picos=row.output_picos,
+        price_version=row.price_version,
+        created_us=row.created_us,
+    )
