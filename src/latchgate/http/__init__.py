@@ -1,0 +1,1 @@
+"""HTTP for people and their scripts: the edge, sessions in cookies, and the management API."""

@@ -1,0 +1,126 @@
+"""API keys: list, create, revoke. A secret is in the answer that makes it alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.requests import Request
+
+from latchgate.domain.money import format_usd
+from latchgate.http.api.shapes import Answered, Asked, PathID, at, at_or_none, session_cookie
+from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.services.api_keys import NAME_CHARS_MAX, KeyView
+
+router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[session_cookie])
+
+
+class KeyAsked(Asked):
+    """A key to be made."""
+
+    name: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = ""
+    replace: Annotated[
+        bool, Field(description="While a key is live: make its successor, which waits for its use.")
+    ] = False
+    at_once: Annotated[
+        bool, Field(description="With `replace`: end the live key now, not at the successor's use.")
+    ] = False
+
+
+class KeyAnswered(Answered):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    masked: str
+    state: str
+    created_at: datetime
+    ended_at: datetime | None
+    last_used_at: datetime | None
+    last_app: str
+    calls: int
+    spent_nanos: int
+    spent_usd: str
+
+
+class NewKeyAnswered(KeyAnswered):
+    """A key just made: the only answer that ever has its secret."""
+
+    secret: str
+    replaces: Annotated[str | None, Field(description="The id of the key that this one succeeds.")]
+
+
+class KeysAnswered(Answered):
+    """Usable keys first, then ended ones, newest first."""
+
+    data: list[KeyAnswered]
+
+
+class RevokedAnswered(Answered):
+    """The key that has ended: its next call is refused, its running streams are cut."""
+
+    id: str
+    state: str
+
+
+@router.get("", operation_id="listKeys")
+async def list_keys(request: Request, identity: LoggedIn) -> KeysAnswered:
+    """The account's keys, at most 50."""
+    found = await services_of(request).api_keys.list_keys(identity.account_id)
+    return KeysAnswered(data=[_answered(view) for view in found])
+
+
+@router.post("", operation_id="createKey", status_code=HTTPStatus.CREATED)
+async def create_key(
+    request: Request, identity: LoggedIn, asked: KeyAsked | None = None
+) -> NewKeyAnswered:
+    """Create a key. While one is live this is 409 `live_key_exists`, unless `replace` is true."""
+    asked = asked or KeyAsked()
+    made = await services_of(request).api_keys.create(
+        identity.account_id,
+        asked.name,
+        caller=caller_of(request, identity),
+        replace=asked.replace,
+        at_once=asked.at_once,
+    )
+    return NewKeyAnswered(
+        **_answered(made.view).model_dump(),
+        secret=made.secret,
+        replaces=made.replaces.id if made.replaces else None,
+    )
+
+
+@router.post("/{key_id}/confirm", operation_id="confirmKey", status_code=HTTPStatus.NO_CONTENT)
+async def confirm_key(request: Request, identity: LoggedIn, key_id: PathID) -> None:
+    """Finish a replacement now: the successor is live and the old key ends."""
+    await services_of(request).api_keys.confirm(
+        identity.account_id, key_id, caller_of(request, identity)
+    )
+
+
+@router.delete("/{key_id}", operation_id="revokeKey")
+async def revoke_key(request: Request, identity: LoggedIn, key_id: PathID) -> RevokedAnswered:
+    """Revoke a key. It works no more when this answers."""
+    await services_of(request).api_keys.revoke(
+        identity.account_id, key_id, caller_of(request, identity)
+    )
+    return RevokedAnswered(id=key_id, state="revoked")
+
+
+def _answered(view: KeyView) -> KeyAnswered:
+    return KeyAnswered(
+        id=view.id,
+        name=view.name,
+        masked=view.masked,
+        state=view.state,
+        created_at=at(view.created_us),
+        ended_at=at_or_none(view.ended_us),
+        last_used_at=at_or_none(view.last_used_us),
+        last_app=view.last_app,
+        calls=view.calls,
+        spent_nanos=view.spent_nanos,
+        spent_usd=format_usd(view.spent_nanos),
+    )
