@@ -1,0 +1,36 @@
+"""The console: one module a page, drawn on the server, complete without JavaScript.
+
+rendering.py   templates, filters and what every page is given
+forms.py       what browsers post
+pages          landing access home usage quickstart api_keys security billing prices
+errors.py      any refusal as a page
+templates/     one a page, over base.html and shell.html, with components.html between them
+static/        our own style sheet, modules and icon; nothing comes from elsewhere
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from latchgate.console import (
+    access,
+    api_keys,
+    billing,
+    home,
+    landing,
+    prices,
+    quickstart,
+    security,
+    usage,
+)
+from latchgate.console.errors import render_error
+from latchgate.console.rendering import STATIC
+
+
+def build_routers() -> list[APIRouter]:
+    """The routes of every page."""
+    pages = (landing, access, home, usage, quickstart, api_keys, security, billing, prices)
+    return [page.router for page in pages]
+
+
+__all__ = ["STATIC", "build_routers", "render_error"]

@@ -1,0 +1,119 @@
+"""The key page: create one, see it once, replace it, revoke it."""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from latchgate.console.forms import read_form
+from latchgate.console.rendering import page
+from latchgate.domain.errors import LatchgateError, NotFound
+from latchgate.domain.people import Identity
+from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.services.api_keys import KeyView, NewKey
+
+router = APIRouter()
+
+_SEE_OTHER = 303
+
+
+async def _keys_page(
+    request: Request,
+    identity: Identity,
+    *,
+    new_key: NewKey | None = None,
+    error: LatchgateError | None = None,
+    typed_name: str = "",
+) -> Response:
+    services = services_of(request)
+    keys = await services.api_keys.list_keys(identity.account_id)
+    balances = await services.billing.balances(identity.account_id)
+    return page(
+        request,
+        "api_keys.html",
+        identity=identity,
+        status=error.status if error else 200,
+        usable=[key for key in keys if key.is_usable],
+        ended=[key for key in keys if not key.is_usable],
+        live=_find(keys, "live"),
+        pending=_find(keys, "pending"),
+        available_nanos=balances.available_nanos,
+        nonce=secrets.token_urlsafe(16),
+        new_key=new_key,
+        error=error,
+        typed_name=typed_name,
+    )
+
+
+def _find(keys: list[KeyView], state: str) -> KeyView | None:
+    return next((key for key in keys if key.state == state), None)
+
+
+@router.get("/api-keys")
+async def show(request: Request, identity: LoggedIn) -> Response:
+    """The account's keys."""
+    return await _keys_page(request, identity)
+
+
+@router.get("/api-keys/new")
+async def show_new(request: Request, identity: LoggedIn) -> Response:
+    """The create form as a page of its own, for browsers without JavaScript."""
+    keys = await services_of(request).api_keys.list_keys(identity.account_id)
+    return page(
+        request,
+        "api_key_new.html",
+        identity=identity,
+        live=_find(keys, "live"),
+        nonce=secrets.token_urlsafe(16),
+        error=None,
+        typed_name="",
+    )
+
+
+@router.post("/api-keys")
+async def create(request: Request, identity: LoggedIn) -> Response:
+    """Make a key and show it: the one answer in which it exists."""
+    form = await read_form(request)
+    name = form.get("name", "")
+    try:
+        new_key = await services_of(request).api_keys.create(
+            identity.account_id,
+            name,
+            caller=caller_of(request, identity),
+            replace=form.get("replace") == "1",
+            nonce=form.get("nonce", ""),
+        )
+    except LatchgateError as error:
+        return await _keys_page(request, identity, error=error, typed_name=name)
+    return await _keys_page(request, identity, new_key=new_key)
+
+
+@router.post("/api-keys/{key_id}/done")
+async def done(request: Request, key_id: str, identity: LoggedIn) -> Response:
+    """He has copied it: the one that it replaces ends now."""
+    await services_of(request).api_keys.confirm(
+        identity.account_id, key_id, caller_of(request, identity)
+    )
+    return RedirectResponse("/api-keys", _SEE_OTHER)
+
+
+@router.get("/api-keys/{key_id}/revoke")
+async def show_revoke(request: Request, key_id: str, identity: LoggedIn) -> Response:
+    """Ask before revoking, for browsers without JavaScript."""
+    keys = await services_of(request).api_keys.list_keys(identity.account_id)
+    key = next((key for key in keys if key.id == key_id and key.is_usable), None)
+    if key is None:
+        raise NotFound("There is no such key.")
+    return page(request, "api_key_revoke.html", identity=identity, key=key)
+
+
+@router.post("/api-keys/{key_id}/revoke")
+async def revoke(request: Request, key_id: str, identity: LoggedIn) -> Response:
+    """End a key: its next call is refused."""
+    await services_of(request).api_keys.revoke(
+        identity.account_id, key_id, caller_of(request, identity)
+    )
+    return RedirectResponse("/api-keys", _SEE_OTHER)

@@ -1,0 +1,19 @@
+"""What models cost."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from latchgate.console.rendering import page
+from latchgate.http.sessions import LoggedIn, services_of
+
+router = APIRouter()
+
+
+@router.get("/prices")
+async def show(request: Request, identity: LoggedIn) -> Response:
+    """Every model on offer with its price of now."""
+    models = await services_of(request).catalog.list_models()
+    return page(request, "prices.html", identity=identity, models=models)

@@ -1,0 +1,102 @@
+"""The password, the sessions, and who did what."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from latchgate.console.forms import read_form
+from latchgate.console.rendering import page
+from latchgate.domain.errors import LatchgateError
+from latchgate.domain.people import Identity
+from latchgate.http.sessions import LoggedIn, caller_of, clear_session_cookie, services_of
+
+router = APIRouter()
+
+EVENTS_SHOWN = 20
+_SEE_OTHER = 303
+
+#: The audit log's words in people's.
+ACTIONS = {
+    "account.create": "Account made",
+    "account.suspend": "Account suspended",
+    "account.resume": "Account resumed",
+    "account.premium_on": "Premium models switched on",
+    "account.premium_off": "Premium models switched off",
+    "credit.add": "Credit added",
+    "key.create": "Key created",
+    "key.replace": "Key replaced",
+    "key.revoke": "Key revoked",
+    "session.open": "Logged in",
+    "session.close": "Logged out",
+    "session.close_all": "Logged out everywhere",
+    "session.login_failed": "Login failed",
+    "user.change_password": "Password changed",
+    "user.request_reset": "New password asked for",
+    "user.reset_password": "Password replaced by mail",
+    "user.sign_up_again": "Somebody signed up with this address",
+}
+
+
+async def _security_page(
+    request: Request,
+    identity: Identity,
+    *,
+    error: LatchgateError | None = None,
+    notice: str = "",
+) -> Response:
+    services = services_of(request)
+    return page(
+        request,
+        "security.html",
+        identity=identity,
+        status=error.status if error else 200,
+        sessions=await services.sessions.list_open(identity),
+        events=await services.audit_log.list_recent(identity.account_id, EVENTS_SHOWN),
+        actions=ACTIONS,
+        error=error,
+        notice=notice,
+    )
+
+
+@router.get("/security")
+async def show(request: Request, identity: LoggedIn) -> Response:
+    """The page."""
+    notice = request.query_params.get("notice", "")
+    return await _security_page(request, identity, notice=notice)
+
+
+@router.post("/security/password")
+async def change_password(request: Request, identity: LoggedIn) -> Response:
+    """Change the password; all other devices are logged out."""
+    form = await read_form(request)
+    try:
+        await services_of(request).logins.change_password(
+            identity,
+            form.get("current", ""),
+            form.get("password", ""),
+            caller_of(request, identity),
+        )
+    except LatchgateError as error:
+        return await _security_page(request, identity, error=error)
+    return RedirectResponse("/security?notice=password", _SEE_OTHER)
+
+
+@router.post("/security/logout-everywhere")
+async def log_out_everywhere(request: Request, identity: LoggedIn) -> Response:
+    """End every session, this one too."""
+    services = services_of(request)
+    await services.sessions.close_all(identity, caller_of(request, identity))
+    response = RedirectResponse("/login?notice=everywhere", _SEE_OTHER)
+    clear_session_cookie(response, services.settings)
+    return response
+
+
+@router.post("/security/logout-others")
+async def log_out_others(request: Request, identity: LoggedIn) -> Response:
+    """End every session but this one."""
+    await services_of(request).sessions.close_all(
+        identity, caller_of(request, identity), except_current=True
+    )
+    return RedirectResponse("/security?notice=others", _SEE_OTHER)
