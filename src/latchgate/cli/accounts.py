@@ -1,0 +1,232 @@
+"""``latchgate account``, ``key``, ``credit`` and ``invite``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from latchgate.cli.output import print_facts, print_json, print_line, print_table
+from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place, read_secret
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's e-mail address.")]
+
+account = typer.Typer(help="Accounts: make, look at, suspend and resume them.")
+key = typer.Typer(help="API keys: make, list and revoke them.")
+credit = typer.Typer(help="Credit: give it, and see what became of it.")
+invite = typer.Typer(help="Invitations, for when sign-up is by invitation.")
+
+_ACCOUNT_FACTS = (
+    "email",
+    "account_id",
+    "state",
+    "is_operator",
+    "created_at",
+    "credit_usd",
+    "spent_usd",
+    "held_usd",
+    "available_usd",
+)
+
+
+@account.command("create")
+def account_create(
+    email: Email,
+    *,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Let the user run this installation.")
+    ] = False,
+    credit_usd: Annotated[
+        str | None,
+        typer.Option("--credit", metavar="USD", help="Credit in place of the sign-up gift."),
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make an account and its user."""
+    place = Place(data, config, as_json)
+    password = read_secret("password", from_stdin=password_stdin)
+    answer = place.perform(
+        "account.create", email=email, password=password, operator=operator, credit=credit_usd
+    )
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, _ACCOUNT_FACTS)
+
+
+@account.command("show")
+def account_show(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Show an account and its money."""
+    answer = Place(data, config, as_json).perform("account.show", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, _ACCOUNT_FACTS)
+
+
+@account.command("list")
+def account_list(
+    *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """List all accounts."""
+    answer = Place(data, config, as_json).perform("account.list")
+    if as_json:
+        return print_json(answer)
+    return print_table(
+        answer["accounts"],
+        ("email", "account_id", "state", "is_operator", "created_at"),
+        when_empty="There are no accounts yet: latchgate account create EMAIL makes one.",
+    )
+
+
+@account.command("suspend")
+def account_suspend(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Refuse every call of an account from now on."""
+    answer = Place(data, config, as_json).perform("account.suspend", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{email} is suspended: its keys are refused.")
+
+
+@account.command("resume")
+def account_resume(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Take an account's calls again."""
+    answer = Place(data, config, as_json).perform("account.resume", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{email} is active again.")
+
+
+@key.command("create")
+def key_create(
+    email: Email,
+    *,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="A name to know it by.")
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace the live key, which dies at the new one's use."),
+    ] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="With --replace: the replaced key dies at once.")
+    ] = False,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a secret key. It is shown once, here, and never again."""
+    if now and not replace:
+        raise typer.BadParameter("--now goes with --replace.")
+    place = Place(data, config, as_json)
+    answer = place.perform("key.create", email=email, name=name, replace=replace, now=now)
+    if as_json:
+        return print_json(answer)
+    print_line(answer["secret"])
+    print_line("Keep it now: it will not be shown again.")
+    if answer["replaces"] and answer["state"] == "pending":
+        print_line("The key before it works until this one is first used.")
+    return None
+
+
+@key.command("list")
+def key_list(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """List an account's keys, without their secrets."""
+    answer = Place(data, config, as_json).perform("key.list", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_table(
+        answer["keys"],
+        ("id", "name", "masked", "state", "created_at", "last_used_at", "calls", "spent_usd"),
+        when_empty=f"{email} has no keys yet: latchgate key create {email} makes one.",
+    )
+
+
+@key.command("revoke")
+def key_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")],
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """End a key: its next call is refused, and what it streams is cut."""
+    answer = Place(data, config, as_json).perform("key.revoke", id=key_id)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{key_id} is revoked.")
+
+
+@credit.command("add")
+def credit_add(
+    email: Email,
+    amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars: 5.00")],
+    *,
+    note: Annotated[
+        str | None, typer.Option("--note", metavar="TEXT", help="Shown beside the posting.")
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give an account credit."""
+    place = Place(data, config, as_json)
+    answer = place.perform("credit.add", email=email, amount=amount, note=note)
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, ("email", "credit_usd", "spent_usd", "held_usd", "available_usd"))
+
+
+@credit.command("history")
+def credit_history(
+    email: Email,
+    *,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="ID", help="Postings older than this one.")
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List an account's postings, newest first, fifty at a time."""
+    answer = Place(data, config, as_json).perform("credit.history", email=email, before=before)
+    if as_json:
+        return print_json(answer)
+    print_table(
+        answer["postings"],
+        ("id", "created_at", "kind", "amount_usd", "note", "actor"),
+        when_empty="There are no postings.",
+    )
+    if answer["next"]:
+        print_line(f"Older ones: latchgate credit history {email} --before {answer['next']}")
+    return None
+
+
+@invite.command("create")
+def invite_create(
+    email: Annotated[
+        str | None,
+        typer.Argument(metavar="[EMAIL]", help="The only address that may use it; else anybody."),
+    ] = None,
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make an invitation to sign up. Its address is shown once."""
+    answer = Place(data, config, as_json).perform("invite.create", email=email)
+    if as_json:
+        return print_json(answer)
+    print_line(answer["url"])
+    return print_line(f"It works once, until {answer['expires_at']}.")

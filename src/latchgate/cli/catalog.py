@@ -1,0 +1,198 @@
+"""``latchgate upstream`` and ``latchgate model``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from latchgate.cli.output import print_facts, print_json, print_line, print_table
+from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place, read_secret
+
+upstream = typer.Typer(help="Upstreams: the servers that answer for models.")
+model = typer.Typer(help="Models on offer, and their prices.")
+
+UpstreamName = Annotated[str, typer.Argument(metavar="NAME", help="The upstream's name.")]
+ModelName = Annotated[
+    str, typer.Argument(metavar="ID", help="The model's name, as callers give it.")
+]
+InputPrice = Annotated[
+    str, typer.Option("--input-price", metavar="USD", help="USD per million input tokens: 0.15")
+]
+OutputPrice = Annotated[
+    str, typer.Option("--output-price", metavar="USD", help="USD per million output tokens: 0.60")
+]
+CachedPrice = Annotated[
+    str | None,
+    typer.Option(
+        "--cached-price",
+        metavar="USD",
+        help="USD per million cached input tokens; else as input tokens.",
+    ),
+]
+
+_MODEL_COLUMNS = (
+    "name",
+    "upstream",
+    "upstream_model",
+    "tier",
+    "context_tokens",
+    "output_tokens_max",
+    "input_price",
+    "cached_price",
+    "output_price",
+    "price_version",
+)
+
+
+@upstream.command("add")
+def upstream_add(
+    name: UpstreamName,
+    *,
+    base_url: Annotated[
+        str,
+        typer.Option(
+            "--base-url", metavar="URL", help="What an OpenAI SDK would be given: it ends in /v1."
+        ),
+    ],
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Read its API key from standard input.")
+    ] = False,
+    extra_field: Annotated[
+        list[str] | None,
+        typer.Option("--extra-field", metavar="F", help="One more request field that it takes."),
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take a model server into use."""
+    api_key = read_secret("api-key", from_stdin=True) if api_key_stdin else None
+    answer = Place(data, config, as_json).perform(
+        "upstream.add", name=name, base_url=base_url, api_key=api_key, extra_fields=extra_field
+    )
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, ("name", "base_url", "has_credential", "extra_fields"))
+
+
+@upstream.command("list")
+def upstream_list(
+    *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """List the model servers."""
+    answer = Place(data, config, as_json).perform("upstream.list")
+    if as_json:
+        return print_json(answer)
+    return print_table(
+        answer["upstreams"],
+        ("name", "base_url", "has_credential", "extra_fields", "created_at"),
+        when_empty="There are no upstreams: latchgate upstream add NAME --base-url URL adds one.",
+    )
+
+
+@upstream.command("remove")
+def upstream_remove(
+    name: UpstreamName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Stop using a model server that serves no model on offer."""
+    answer = Place(data, config, as_json).perform("upstream.remove", name=name)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{name} is removed, and its credential with it.")
+
+
+@model.command("add")
+def model_add(
+    name: ModelName,
+    *,
+    upstream_name: Annotated[
+        str, typer.Option("--upstream", metavar="NAME", help="The upstream that answers for it.")
+    ],
+    input_price: InputPrice,
+    output_price: OutputPrice,
+    context: Annotated[
+        int, typer.Option("--context", metavar="TOKENS", help="Its context window, in tokens.")
+    ],
+    cached_price: CachedPrice = None,
+    upstream_model: Annotated[
+        str | None,
+        typer.Option("--upstream-model", metavar="NAME", help="Its name there, if it differs."),
+    ] = None,
+    max_output: Annotated[
+        int | None,
+        typer.Option("--max-output", metavar="TOKENS", help="The most it gives in one call."),
+    ] = None,
+    tier: Annotated[
+        str, typer.Option("--tier", metavar="TIER", help="standard or premium")
+    ] = "standard",
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put a model on offer."""
+    answer = Place(data, config, as_json).perform(
+        "model.add",
+        name=name,
+        upstream=upstream_name,
+        upstream_model=upstream_model,
+        tier=tier,
+        context_tokens=context,
+        output_tokens_max=max_output,
+        input_price=input_price,
+        cached_price=cached_price,
+        output_price=output_price,
+    )
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, _MODEL_COLUMNS)
+
+
+@model.command("list")
+def model_list(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False) -> None:
+    """List the models on offer; prices are USD per million tokens."""
+    answer = Place(data, config, as_json).perform("model.list")
+    if as_json:
+        return print_json(answer)
+    return print_table(
+        answer["models"],
+        _MODEL_COLUMNS,
+        when_empty="There are no models: latchgate model add ID --upstream NAME … adds one.",
+    )
+
+
+@model.command("price")
+def model_price(
+    name: ModelName,
+    *,
+    input_price: InputPrice,
+    output_price: OutputPrice,
+    cached_price: CachedPrice = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give a model a new price, for every call from now on."""
+    answer = Place(data, config, as_json).perform(
+        "model.price",
+        name=name,
+        input_price=input_price,
+        cached_price=cached_price,
+        output_price=output_price,
+    )
+    if as_json:
+        return print_json(answer)
+    return print_facts(
+        answer, ("name", "input_price", "cached_price", "output_price", "price_version")
+    )
+
+
+@model.command("remove")
+def model_remove(
+    name: ModelName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Take a model off the list."""
+    answer = Place(data, config, as_json).perform("model.remove", name=name)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{name} is removed.")

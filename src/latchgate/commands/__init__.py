@@ -1,0 +1,10 @@
+"""What an operator can ask for, by verb: the same table serves the command line and the socket.
+
+arguments.py   arguments as they come over JSON, checked
+verbs.py       one function for each verb, over the services
+answers.py     what the services return, as JSON
+"""
+
+from latchgate.commands.verbs import VERBS, Report, World, run
+
+__all__ = ["VERBS", "Report", "World", "run"]

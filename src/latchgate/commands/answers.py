@@ -1,0 +1,89 @@
+"""What the services return, as JSON: the same whoever asks, and however."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from latchgate.clock import SECOND_US
+from latchgate.domain.money import format_usd
+from latchgate.domain.prices import format_price
+
+if TYPE_CHECKING:
+    from latchgate.services.accounts import AccountView
+    from latchgate.services.api_keys import KeyView
+    from latchgate.services.billing import PostingView
+    from latchgate.services.catalog import ModelView, UpstreamView
+
+Answer = dict[str, Any]
+
+
+def account(account: AccountView) -> Answer:
+    """An account, without its figures."""
+    return {
+        "account_id": account.account_id,
+        "user_id": account.user_id,
+        "email": account.email,
+        "state": account.state,
+        "is_operator": account.is_operator,
+        "created_at": iso(account.created_us),
+    }
+
+
+def key(key: KeyView) -> Answer:
+    """A key; the secret is never part of it."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "public_id": key.public_id,
+        "masked": key.masked,
+        "state": key.state,
+        "created_at": iso(key.created_us),
+        "ended_at": iso(key.ended_us),
+        "last_used_at": iso(key.last_used_us),
+        "last_app": key.last_app,
+        "calls": key.calls,
+        **money("spent", key.spent_nanos),
+    }
+
+
+def posting(posting: PostingView) -> Answer:
+    """A line of the books."""
+    return {
+        "id": posting.id,
+        "kind": posting.kind,
+        **money("amount", posting.amount_nanos),
+        "note": posting.note,
+        "actor": posting.actor,
+        "created_at": iso(posting.created_us),
+    }
+
+
+def upstream(view: UpstreamView) -> Answer:
+    """An upstream, without its credential."""
+    shown = asdict(view)
+    shown["created_at"] = iso(shown.pop("created_us"))
+    return shown
+
+
+def model(view: ModelView) -> Answer:
+    """A model, its prices in USD per million tokens."""
+    shown = asdict(view)
+    for name in ("input", "cached", "output"):
+        shown[f"{name}_price"] = format_price(shown.pop(f"{name}_picos"))
+    shown["created_at"] = iso(shown.pop("created_us"))
+    return shown
+
+
+def money(name: str, nanos: int) -> Answer:
+    """An amount twice: exact nano-USD, and decimal USD for people."""
+    return {f"{name}_nanos": nanos, f"{name}_usd": format_usd(nanos)}
+
+
+def iso(at_us: int | None) -> str | None:
+    """A moment as RFC 3339 text in UTC."""
+    if at_us is None:
+        return None
+    moment = datetime.fromtimestamp(at_us / SECOND_US, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,299 @@
+"""One function for each verb: from arguments to an answer, over the services.
+
+Whether it runs inside a serving process or in a command of its own makes no difference to what it
+does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from latchgate import __version__
+from latchgate.commands import answers
+from latchgate.commands.answers import Answer
+from latchgate.commands.arguments import Arguments
+from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.money import parse_usd
+from latchgate.domain.people import CLI
+from latchgate.domain.prices import parse_price
+
+if TYPE_CHECKING:
+    from latchgate.config import Settings
+    from latchgate.services.accounts import AccountView
+    from latchgate.services.bundle import Services
+    from latchgate.services.catalog import ModelTerms
+
+POSTINGS_SHOWN_MAX = 50
+
+
+class Report(Protocol):
+    """What an audit found."""
+
+    @property
+    def findings(self) -> Sequence[str]:
+        """One sentence for each disagreement."""
+        ...
+
+    @property
+    def checked(self) -> Mapping[str, int]:
+        """How many of what were checked."""
+        ...
+
+
+class World(Protocol):
+    """What a verb is given: the services, and the audit that needs more than they."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the world was built from."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """The use cases."""
+        ...
+
+    async def audit(self) -> Report:
+        """Derive every balance again from its rows, and compare."""
+        ...
+
+
+async def run(world: World, verb: str, args: dict[str, Any]) -> Answer:
+    """Do what ``verb`` says.
+
+    Raises InvalidRequest for an unknown one, and whatever its service raises.
+    """
+    command = VERBS.get(verb)
+    if command is None:
+        raise InvalidRequest(f"There is no verb {verb[:64]!r}.", code="unknown_verb", param="verb")
+    return await command(world, Arguments(args))
+
+
+async def _account_create(world: World, args: Arguments) -> Answer:
+    email, password = args.text("email"), args.text("password")
+    is_operator, credit = args.flag("operator"), args.find_text("credit")
+    args.close()
+    credit_nanos = None
+    if credit is not None:
+        credit_nanos = parse_usd(credit, param="credit", allow_zero=True)
+    account = await world.services.accounts.create(
+        email, password, is_operator=is_operator, credit_nanos=credit_nanos, actor=CLI.actor
+    )
+    return await _with_balances(world, account)
+
+
+async def _account_show(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    args.close()
+    return await _with_balances(world, await world.services.accounts.get(email))
+
+
+async def _account_list(world: World, args: Arguments) -> Answer:
+    args.close()
+    accounts = await world.services.accounts.list_all()
+    return {"accounts": [answers.account(account) for account in accounts]}
+
+
+async def _account_suspend(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    args.close()
+    return answers.account(await world.services.accounts.suspend(email, CLI.actor))
+
+
+async def _account_resume(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    args.close()
+    return answers.account(await world.services.accounts.resume(email, CLI.actor))
+
+
+async def _key_create(world: World, args: Arguments) -> Answer:
+    email, name = args.text("email"), args.find_text("name") or ""
+    replace, at_once = args.flag("replace"), args.flag("now")
+    args.close()
+    account = await world.services.accounts.get(email)
+    new = await world.services.api_keys.create(
+        account.account_id, name, caller=CLI, replace=replace, at_once=at_once
+    )
+    replaces = new.replaces.id if new.replaces else None
+    return {**answers.key(new.view), "secret": new.secret, "replaces": replaces}
+
+
+async def _key_list(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    args.close()
+    account = await world.services.accounts.get(email)
+    keys = await world.services.api_keys.list_keys(account.account_id)
+    return {"keys": [answers.key(key) for key in keys]}
+
+
+async def _key_revoke(world: World, args: Arguments) -> Answer:
+    key_id = args.text("id")
+    args.close()
+    await world.services.api_keys.revoke(None, key_id, CLI)
+    return {"id": key_id, "state": "revoked"}
+
+
+async def _credit_add(world: World, args: Arguments) -> Answer:
+    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"))
+    note = args.find_text("note") or ""
+    args.close()
+    account = await world.services.accounts.get(email)
+    posting = await world.services.billing.add_credit(
+        account.account_id, amount_nanos, note=note, caller=CLI
+    )
+    return {**await _with_balances(world, account), "posting": answers.posting(posting)}
+
+
+async def _credit_history(world: World, args: Arguments) -> Answer:
+    email, before = args.text("email"), args.find_text("before")
+    args.close()
+    account = await world.services.accounts.get(email)
+    postings, following = await world.services.billing.list_postings(
+        account.account_id, before=before, limit=POSTINGS_SHOWN_MAX
+    )
+    return {"postings": [answers.posting(posting) for posting in postings], "next": following}
+
+
+async def _upstream_add(world: World, args: Arguments) -> Answer:
+    name, base_url = args.text("name"), args.text("base_url")
+    api_key, extra_fields = args.find_text("api_key"), args.texts("extra_fields")
+    args.close()
+    view = await world.services.catalog.add_upstream(
+        name, base_url=base_url, api_key=api_key, extra_fields=extra_fields, actor=CLI.actor
+    )
+    return answers.upstream(view)
+
+
+async def _upstream_list(world: World, args: Arguments) -> Answer:
+    args.close()
+    upstreams = await world.services.catalog.list_upstreams()
+    return {"upstreams": [answers.upstream(view) for view in upstreams]}
+
+
+async def _upstream_remove(world: World, args: Arguments) -> Answer:
+    name = args.text("name")
+    args.close()
+    await world.services.catalog.remove_upstream(name, actor=CLI.actor)
+    return {"name": name, "state": "removed"}
+
+
+async def _model_add(world: World, args: Arguments) -> Answer:
+    name, upstream = args.text("name"), args.text("upstream")
+    upstream_model, tier = args.find_text("upstream_model"), args.find_text("tier")
+    context_tokens = args.count("context_tokens")
+    output_tokens_max = args.find_count("output_tokens_max")
+    terms = _terms(args)
+    args.close()
+    view = await world.services.catalog.add_model(
+        name,
+        upstream=upstream,
+        upstream_model=upstream_model,
+        tier=tier or "standard",
+        context_tokens=context_tokens,
+        output_tokens_max=output_tokens_max,
+        terms=terms,
+        actor=CLI.actor,
+    )
+    return answers.model(view)
+
+
+async def _model_list(world: World, args: Arguments) -> Answer:
+    args.close()
+    return {"models": [answers.model(view) for view in await world.services.catalog.list_models()]}
+
+
+async def _model_price(world: World, args: Arguments) -> Answer:
+    name = args.text("name")
+    terms = _terms(args)
+    args.close()
+    return answers.model(await world.services.catalog.set_price(name, terms=terms, actor=CLI.actor))
+
+
+async def _model_remove(world: World, args: Arguments) -> Answer:
+    name = args.text("name")
+    args.close()
+    await world.services.catalog.remove_model(name, actor=CLI.actor)
+    return {"name": name, "state": "removed"}
+
+
+async def _invite_create(world: World, args: Arguments) -> Answer:
+    email = args.find_text("email")
+    args.close()
+    made = await world.services.invitations.create(email, CLI.actor)
+    return {
+        "id": made.id,
+        "url": made.url,
+        "email": made.email,
+        "expires_us": made.expires_us,
+        "expires_at": answers.iso(made.expires_us),
+    }
+
+
+async def _audit(world: World, args: Arguments) -> Answer:
+    args.close()
+    report = await world.audit()
+    return {
+        "agrees": not report.findings,
+        "findings": list(report.findings),
+        "checked": dict(report.checked),
+    }
+
+
+async def _status(world: World, args: Arguments) -> Answer:
+    args.close()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "url": world.settings.server.base_url,
+        "data_dir": str(world.settings.data_dir.resolve()),
+    }
+
+
+VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
+    "account.create": _account_create,
+    "account.show": _account_show,
+    "account.list": _account_list,
+    "account.suspend": _account_suspend,
+    "account.resume": _account_resume,
+    "key.create": _key_create,
+    "key.list": _key_list,
+    "key.revoke": _key_revoke,
+    "credit.add": _credit_add,
+    "credit.history": _credit_history,
+    "upstream.add": _upstream_add,
+    "upstream.list": _upstream_list,
+    "upstream.remove": _upstream_remove,
+    "model.add": _model_add,
+    "model.list": _model_list,
+    "model.price": _model_price,
+    "model.remove": _model_remove,
+    "invite.create": _invite_create,
+    "audit": _audit,
+    "status": _status,
+}
+
+
+def _terms(args: Arguments) -> ModelTerms:
+    """Prices from their texts; cached input costs as much as input when nothing is said."""
+    from latchgate.services.catalog import ModelTerms  # noqa: PLC0415 (keeps the start light)
+
+    input_price = args.text("input_price")
+    cached_price = args.find_text("cached_price") or input_price
+    return ModelTerms(
+        input_picos=parse_price(input_price, param="input_price"),
+        cached_picos=parse_price(cached_price, param="cached_price"),
+        output_picos=parse_price(args.text("output_price"), param="output_price"),
+    )
+
+
+async def _with_balances(world: World, account: AccountView) -> Answer:
+    balances = await world.services.billing.balances(account.account_id)
+    return {
+        **answers.account(account),
+        **answers.money("credit", balances.credit_nanos),
+        **answers.money("spent", balances.spent_nanos),
+        **answers.money("held", balances.held_nanos),
+        **answers.money("available", balances.available_nanos),
+    }

@@ -1,0 +1,245 @@
+"""The operator's story, with a server running on the directory and without: the answers agree."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import structlog
+
+from latchgate.cli.main import main
+
+SOURCE = str(Path(__file__).parents[2] / "src")
+PASSWORD = b"correct horse battery staple 4711\n"
+ADA = "ada@example.com"
+
+
+class Operator:
+    """Types commands at one data directory; each runs in this process, as ``main`` would."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def types(self, *args: str, stdin: bytes = b"", code: int = 0) -> str:
+        """Run a command, expect an exit code, and return what it printed (errors when refused)."""
+        out, err = io.StringIO(), io.StringIO()
+        typed = io.TextIOWrapper(io.BytesIO(stdin))
+        with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "stdin", typed):
+            found = main([*args, "--data", str(self.data)])
+        assert found == code, err.getvalue()
+        return err.getvalue() if code and err.getvalue() else out.getvalue()
+
+    def asks(self, *args: str, stdin: bytes = b"", code: int = 0) -> Any:
+        """The same, as JSON."""
+        return json.loads(self.types(*args, "--json", stdin=stdin, code=code))
+
+    @contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A server on the directory, without a model, on a port of the system's choice."""
+        command = [sys.executable, "-m", "latchgate.cli", "serve", "--no-embedded-model"]
+        command += ["--port", "0", "--data", str(self.data)]
+        environ = {**os.environ, "PYTHONPATH": SOURCE}
+        log = self.data.parent / "serve.log"
+        with (
+            log.open("ab") as written,
+            subprocess.Popen(command, env=environ, stdout=written, stderr=written) as server,
+        ):
+            try:
+                deadline_s = time.monotonic() + 30
+                while not (self.data / "control.sock").exists():
+                    assert server.poll() is None, log.read_text()
+                    assert time.monotonic() < deadline_s, log.read_text()
+                    time.sleep(0.05)
+                yield server
+            finally:
+                server.send_signal(signal.SIGTERM)
+                server.wait(30)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    return Operator(tmp_path / "data")
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["directly", "through the server"])
+def test_the_whole_story(operator: Operator, *, is_running: bool) -> None:
+    if not is_running:
+        _accounts_and_credit(operator)
+        _keys(operator)
+        _models(operator)
+        return
+    with operator.serving():
+        assert stat.S_IMODE((operator.data / "control.sock").stat().st_mode) == 0o600
+        assert operator.asks("status")["running"] is True
+        _accounts_and_credit(operator)
+        _keys(operator)
+        _models(operator)
+    assert operator.asks("status")["running"] is False
+    assert operator.asks("account", "show", ADA)["credit_nanos"] == 7_500_000_000
+
+
+def _accounts_and_credit(operator: Operator) -> None:
+    made = operator.asks(
+        "account", "create", ADA, "--password-stdin", "--credit", "5.00", stdin=PASSWORD
+    )
+    assert (made["email"], made["credit_nanos"]) == (ADA, 5_000_000_000)
+    assert operator.asks("credit", "add", ADA, "2.50", "--note", "thanks")["posting"]
+    shown = operator.asks("account", "show", ADA)
+    figures = {name: shown[f"{name}_nanos"] for name in ("credit", "spent", "held", "available")}
+    assert figures == {
+        "credit": 7_500_000_000,
+        "spent": 0,
+        "held": 0,
+        "available": 7_500_000_000,
+    }
+    assert shown["available_usd"] == "7.50"
+    history = operator.asks("credit", "history", ADA)["postings"]
+    assert [posting["amount_usd"] for posting in history] == ["2.50", "5.00"]
+    assert history[0]["note"] == "thanks"
+    assert operator.asks("account", "suspend", ADA)["state"] == "suspended"
+    assert operator.asks("account", "resume", ADA)["state"] == "active"
+    assert [row["email"] for row in operator.asks("account", "list")["accounts"]] == [ADA]
+    assert ADA in operator.types("account", "list")
+    assert operator.asks("audit")["agrees"] is True
+
+
+def _keys(operator: Operator) -> None:
+    first = operator.asks("key", "create", ADA, "--name", "laptop")
+    assert first["secret"].startswith("sk-lg-")
+    assert (first["name"], first["state"]) == ("laptop", "live")
+    assert "--replace" in operator.types("key", "create", ADA, code=1)
+    second = operator.asks("key", "create", ADA, "--replace")
+    assert (second["state"], second["replaces"]) == ("pending", first["id"])
+    third = operator.asks("key", "create", ADA, "--replace", "--now")
+    assert third["state"] == "live"
+    listed = operator.types("key", "list", ADA, "--json")
+    states = {row["id"]: row["state"] for row in json.loads(listed)["keys"]}
+    assert states[third["id"]] == "live"
+    assert states[first["id"]] not in {"live", "pending"}
+    for key in (first, second, third):
+        assert key["secret"] not in listed
+        assert key["secret"] not in operator.types("key", "list", ADA)
+    assert operator.asks("key", "revoke", third["id"])["state"] == "revoked"
+    operator.types("key", "revoke", third["id"], code=1)
+    _secret_is_nowhere(operator.data, third["secret"])
+
+
+def _models(operator: Operator) -> None:
+    url = "https://models.example.com/v1"
+    added = operator.asks("upstream", "add", "far", "--base-url", url, "--api-key-stdin",
+                          stdin=b"sk-upstream-credential-000\n")  # fmt: skip
+    assert added["has_credential"] is True
+    prices = ["--input-price", "0.15", "--output-price", "0.60"]
+    model = operator.asks("model", "add", "fast", "--upstream", "far", "--context", "128000",
+                          "--max-output", "16384", *prices)  # fmt: skip
+    assert (model["input_price"], model["output_price"]) == ("0.15", "0.60")
+    priced = operator.asks("model", "price", "fast", "--input-price", "1", "--output-price", "2")
+    assert (priced["input_price"], priced["price_version"]) == ("1.00", model["price_version"] + 1)
+    assert "fast" in operator.types("model", "list")
+    operator.types("upstream", "remove", "far", code=1)
+    operator.asks("model", "remove", "fast")
+    operator.asks("upstream", "remove", "far")
+    assert operator.asks("upstream", "list")["upstreams"] == []
+    _secret_is_nowhere(operator.data, "sk-upstream-credential-000")
+
+
+def _secret_is_nowhere(data: Path, secret: str) -> None:
+    for path in data.parent.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        (["account", "show", "nobody@example.com"], 1),
+        (["key", "revoke", "key_00000000000000000000000000"], 1),
+        (["key", "revoke", "'; DROP TABLE api_keys; --"], 1),
+        (["credit", "add", ADA, "0"], 2),
+        (["credit", "add", ADA, "5e2"], 2),
+        (["credit", "add", ADA, "1000000000000000000"], 2),
+        (["credit", "history", ADA, "--before", "nonsense"], 2),
+        (["key", "create", ADA, "--name", "x" * 65], 2),
+        (["upstream", "add", "near", "--base-url", "http://169.254.169.254/v1"], 2),
+        (["upstream", "add", "near", "--base-url", "https://user:p@host/v1"], 2),
+        (["upstream", "remove", "none"], 1),
+        (["model", "remove", "none"], 1),
+        (["model", "price", "none", "--input-price", "-1", "--output-price", "1"], 2),
+    ],
+)
+def test_what_is_refused_changes_nothing(typed: list[str], code: int, refused_at: Operator) -> None:
+    before = refused_at.asks("account", "show", ADA)
+    told = refused_at.types(*typed, code=code)
+    assert told.startswith("latchgate: ")
+    assert len(told.splitlines()) == 1
+    assert refused_at.asks("account", "show", ADA) == before
+
+
+@pytest.fixture(scope="module")
+def refused_at(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    operator = Operator(tmp_path_factory.mktemp("refused") / "data")
+    operator.types("account", "create", ADA, "--password-stdin", stdin=PASSWORD)
+    return operator
+
+
+def test_an_account_is_made_once(refused_at: Operator) -> None:
+    refused_at.types("account", "create", ADA, "--password-stdin", stdin=PASSWORD, code=1)
+
+
+def test_a_new_account_starts_with_the_gift(refused_at: Operator) -> None:
+    assert refused_at.asks("account", "show", ADA)["credit_nanos"] == 5_000_000_000
+
+
+def test_an_invitation_is_an_address(refused_at: Operator) -> None:
+    made = refused_at.asks("invite", "create", "bob@example.com")
+    assert made["url"].startswith("http://localhost:8000/")
+    assert made["email"] == "bob@example.com"
+
+
+def test_the_doctor_finds_a_directory_that_others_may_read(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.types("account", "create", ADA, "--password-stdin", stdin=PASSWORD)
+    monkeypatch.setenv("LATCHGATE_EMBEDDED_ENABLED", "false")
+    monkeypatch.setenv("LATCHGATE_SERVER_PORT", "0")
+    assert operator.asks("doctor")["well"] is True
+    operator.data.chmod(0o755)
+    found = operator.asks("doctor", code=1)
+    assert found["well"] is False
+    (check,) = [row for row in found["checks"] if row["outcome"] == "failed"]
+    assert "chmod 0700" in check["says"]
+
+
+def test_it_runs_as_a_program_of_its_own(refused_at: Operator) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "latchgate.cli", "account", "list", "--json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": SOURCE, "LATCHGATE_DATA": str(refused_at.data)},
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [row["email"] for row in json.loads(done.stdout)["accounts"]] == [ADA]

@@ -1,0 +1,85 @@
+"""What can be set, typed or answered is documented, and the document says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from latchgate import commands
+from latchgate.cli import document as cli_document
+from latchgate.config import document as config_document
+from latchgate.config.settings import ALL
+from latchgate.domain import errors
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+ERROR_TYPES = {name for name, value in vars(errors).items() if isinstance(value, type)}
+
+
+def _codes_in_the_code() -> set[str]:
+    """Every code that a refusal can carry: a class's own, or given where it is raised."""
+    codes = set()
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            codes |= {
+                said.value
+                for said in _codes_at(node)
+                if isinstance(said, ast.Constant) and isinstance(said.value, str)
+            }
+    return codes
+
+
+def _codes_at(node: ast.AST) -> list[ast.expr]:
+    match node:
+        case ast.ClassDef():
+            return [
+                statement.value
+                for statement in node.body
+                if isinstance(statement, ast.Assign)
+                if getattr(statement.targets[0], "id", "") == "code"
+            ]
+        case ast.Call(func=ast.Name(id="refuse"), args=[_, code, _]):
+            return [code]
+        case ast.Call(func=ast.Name(id=name)) if name in ERROR_TYPES:
+            return [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+    return []
+
+
+def test_the_page_of_settings_is_in_step() -> None:
+    written = (DOCS / "configuration.md").read_text()
+    assert written == config_document.markdown(), "make docs writes it anew"
+    for row in ALL:
+        assert f"`{row.path}`" in written
+
+
+def test_the_page_of_commands_is_in_step() -> None:
+    assert (DOCS / "cli.md").read_text() == cli_document.markdown(), "make docs writes it anew"
+
+
+def test_every_verb_can_be_typed() -> None:
+    typed = {name.replace(" ", ".") for name, _ in cli_document.commands()}
+    assert set(commands.VERBS) <= typed
+
+
+def test_every_option_says_what_it_does() -> None:
+    silent = [
+        f"{name} {param.name}"
+        for name, command in cli_document.commands()
+        for param in command.params
+        if param.name != "help" and not param.help
+    ]
+    assert not silent
+
+
+def test_every_error_code_is_documented() -> None:
+    written = (DOCS / "errors.md").read_text()
+    missing = {code for code in _codes_in_the_code() if f"`{code}`" not in written}
+    assert not missing
+
+
+def test_every_make_verb_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    verbs = re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)
+    for verb in verbs:
+        assert re.search(rf"^{verb}:.*## \S", makefile, re.MULTILINE), verb
