@@ -121,6 +121,8 @@ def _accounts_and_credit(operator: Operator) -> None:
     assert history[0]["note"] == "thanks"
     assert operator.asks("account", "suspend", ADA)["state"] == "suspended"
     assert operator.asks("account", "resume", ADA)["state"] == "active"
+    assert operator.asks("account", "premium", ADA, "on")["is_premium_on"] is True
+    assert operator.asks("account", "premium", ADA, "off")["is_premium_on"] is False
     assert [row["email"] for row in operator.asks("account", "list")["accounts"]] == [ADA]
     assert ADA in operator.types("account", "list")
     assert operator.asks("audit")["agrees"] is True

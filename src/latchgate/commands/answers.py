@@ -27,6 +27,7 @@ def account(account: AccountView) -> Answer:
         "email": account.email,
         "state": account.state,
         "is_operator": account.is_operator,
+        "is_premium_on": account.is_premium_on,
         "created_at": iso(account.created_us),
     }
 

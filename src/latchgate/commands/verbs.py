@@ -108,6 +108,12 @@ async def _account_resume(world: World, args: Arguments) -> Answer:
     return answers.account(await world.services.accounts.resume(email, CLI.actor))
 
 
+async def _account_premium(world: World, args: Arguments) -> Answer:
+    email, is_on = args.text("email"), args.flag("on")
+    args.close()
+    return answers.account(await world.services.accounts.set_premium(email, CLI.actor, is_on=is_on))
+
+
 async def _key_create(world: World, args: Arguments) -> Answer:
     email, name = args.text("email"), args.find_text("name") or ""
     replace, at_once = args.flag("replace"), args.flag("now")
@@ -257,6 +263,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "account.list": _account_list,
     "account.suspend": _account_suspend,
     "account.resume": _account_resume,
+    "account.premium": _account_premium,
     "key.create": _key_create,
     "key.list": _key_list,
     "key.revoke": _key_revoke,

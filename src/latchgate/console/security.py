@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from latchgate.console.devices import device_name
 from latchgate.console.forms import read_form
 from latchgate.console.rendering import page
 from latchgate.domain.errors import LatchgateError
@@ -55,6 +56,7 @@ async def _security_page(
         sessions=await services.sessions.list_open(identity),
         events=await services.audit_log.list_recent(identity.account_id, EVENTS_SHOWN),
         actions=ACTIONS,
+        device_name=device_name,
         error=error,
         notice=notice,
     )

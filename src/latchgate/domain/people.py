@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,10 @@ class Caller:
     actor: str
     ip: str = ""
     user_agent: str = ""
+
+    def as_user(self, user_id: str) -> Caller:
+        """The same caller, now that a password has shown who he is."""
+        return replace(self, actor=user_id)
 
 
 @dataclass(frozen=True, slots=True)

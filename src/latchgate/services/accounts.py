@@ -39,6 +39,14 @@ ACCOUNTS_LISTED_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class _NewUser:
+    id: str
+    email: str
+    password_hash: str
+    is_operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     """A user with his account, as an operator sees it."""
 
@@ -108,10 +116,10 @@ class Accounts:
                 return None  # somebody was quicker with the same address
             if mode == "invite":
                 _redeem(conn, invitation, key, now_us)
-            _, user_id = self._insert(
-                conn, email, password_hash, False, self._settings.signup.gift_nanos, caller, now_us
-            )
-            return self._logins.open(conn, user_id, email, caller, now_us)
+            user = _NewUser(new_id("usr", now_us), email, password_hash)
+            himself = caller.as_user(user.id)
+            self._insert(conn, user, self._settings.signup.gift_nanos, himself, now_us)
+            return self._logins.open(conn, user.id, email, caller, now_us)
 
         return await self._store.write(transaction) or self._logins.decoy(email)
 
@@ -152,36 +160,29 @@ class Accounts:
         def transaction(conn: Connection) -> AccountView:
             if rows.find_person(conn, key) is not None:
                 raise Conflict(f"{email} has an account already.", code="email_taken")
-            caller = Caller(actor=actor)
-            self._insert(conn, email, password_hash, is_operator, gift_nanos, caller, now_us)
+            user = _NewUser(new_id("usr", now_us), email, password_hash, is_operator)
+            self._insert(conn, user, gift_nanos, Caller(actor=actor), now_us)
             return _view(_get(conn, email))
 
         return await self._store.write(transaction)
 
     def _insert(
-        self,
-        conn: Connection,
-        email: str,
-        password_hash: str,
-        is_operator: bool,  # noqa: FBT001 - private
-        gift_nanos: int,
-        caller: Caller,
-        now_us: int,
-    ) -> tuple[str, str]:
-        user_id, account_id = new_id("usr", now_us), new_id("acct", now_us)
+        self, conn: Connection, user: _NewUser, gift_nanos: int, caller: Caller, now_us: int
+    ) -> None:
         rows.insert_user(
             conn,
-            id=user_id,
-            email=email,
-            email_key=email_key(email),
-            password_hash=password_hash,
-            is_operator=int(is_operator),
+            id=user.id,
+            email=user.email,
+            email_key=email_key(user.email),
+            password_hash=user.password_hash,
+            is_operator=int(user.is_operator),
             created_us=now_us,
             password_changed_us=now_us,
         )
-        account = {"name": email, "state": "active", "is_premium_on": 0}
+        account_id = new_id("acct", now_us)
+        account = {"name": user.email, "state": "active", "is_premium_on": 0}
         rows.insert_account(conn, id=account_id, created_us=now_us, **account)
-        rows.insert_membership(conn, user_id=user_id, account_id=account_id, role="owner")
+        rows.insert_membership(conn, user_id=user.id, account_id=account_id, role="owner")
         open_account_books(conn, account_id=account_id, now_us=now_us)
         if gift_nanos:
             post_credit(
@@ -200,9 +201,8 @@ class Accounts:
             account_id=account_id,
             caller=caller,
             action="account.create",
-            target=user_id,
+            target=user.id,
         )
-        return account_id, user_id
 
     # ── the operator's ──────────────────────────────────────────────────────────────────────────
     async def get(self, email: str) -> AccountView:

@@ -119,7 +119,7 @@ class Logins:
                 conn,
                 at_us=now_us,
                 account_id=found.account_id,
-                caller=caller,
+                caller=caller.as_user(found.user_id),
                 action="session.open",
                 target=found.user_id,
             )
