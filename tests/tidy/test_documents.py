@@ -83,3 +83,14 @@ def test_every_make_verb_says_what_it_does() -> None:
     verbs = re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)
     for verb in verbs:
         assert re.search(rf"^{verb}:.*## \S", makefile, re.MULTILINE), verb
+
+
+def test_every_file_that_a_document_names_is_there() -> None:
+    roots = (ROOT, ROOT / "src" / "latchgate", DOCS)
+    for document in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        text = document.read_text()
+        named = re.findall(r"`([\w./-]+/[\w./-]*\.(?:py|md|toml|css|js))`", text)
+        for path in named:
+            assert any((root / path).exists() for root in roots), f"{document.name}: {path}"
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
