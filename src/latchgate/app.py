@@ -26,6 +26,7 @@ from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
 from latchgate.services.invitations import Invitations
+from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
 from latchgate.services.passwords import Passwords
@@ -131,6 +132,7 @@ def _engine_settings(settings: Settings, data: DataDirectory) -> EngineSettings:
         ),
         connections_max=gateway.upstream_connections_max,
         running_per_key_max=gateway.streams_per_key_max,
+        hold_wait_s=gateway.hold_wait_ms / _MS,
         header_bytes_max=gateway.header_bytes_max,
         body_bytes_max=gateway.body_bytes_max,
         answer_bytes_max=gateway.answer_bytes_max,
@@ -181,6 +183,9 @@ def _services(parts: _Parts) -> Services:
         billing=Billing(
             store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
         ),
+        limits=Limits(
+            store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
+        ),
         usage=UsageService(store, in_flight),
         catalog=Catalog(store, clock, parts.vault, directory.load_models),
         mail=mail,
@@ -190,7 +195,7 @@ def _services(parts: _Parts) -> Services:
 def _in_flight(engine: Engine | None) -> InFlight:
     """What a serving process has in memory; without one, everything is in the database already."""
     if engine is None:
-        return InFlight(settle=_settled, held_nanos=lambda _budget_id: 0)
+        return InFlight(settle=_settled, held_nanos=lambda _window: 0)
 
     async def settle() -> None:
         await engine.drain.flush()
@@ -204,14 +209,16 @@ async def _start(engine: Engine, services: Services) -> None:
 
     async def key_figures(account_id: str, key_id: str) -> KeyFigures:
         today_us = services.clock.now_us() // DAY_US * DAY_US
-        balances = await services.billing.balances(account_id)
+        standing = await services.limits.standing(account_id)
+        binding = standing.binding
         spent = [
             (await services.usage.totals(account_id, since_us=since_us, api_key_id=key_id))
             for since_us in (0, today_us, week_start_us(today_us), month_start_us(today_us))
         ]
         return KeyFigures(
-            balances.credit_nanos,
-            balances.available_nanos,
+            binding.limit_nanos,
+            binding.left_nanos,
+            None if binding.period == "none" else binding.period,
             *(totals.charge_nanos for totals in spent),
         )
 
@@ -220,6 +227,10 @@ async def _start(engine: Engine, services: Services) -> None:
 
 async def _settled() -> None:
     """Nothing is in flight."""
+
+
+async def _nobody(_account_id: str, _budget_id: str) -> None:
+    """No gateway runs here that a limit could bind."""
 
 
 def _nothing() -> None:

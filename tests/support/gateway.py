@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from latchgate.clock import SystemClock
+from latchgate.clock import Clock, SystemClock
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.endpoints import KeyFigures
@@ -22,13 +22,14 @@ from latchgate.services.api_keys import APIKeys, NewKey
 from latchgate.services.audit import AuditReport, audit
 from latchgate.services.billing import Balances, Billing, InFlight
 from latchgate.services.catalog import Catalog, ModelTerms
+from latchgate.services.limits import Limits
 from latchgate.services.recovery import recover
 from latchgate.services.usage import UsageService, UsageView
 from latchgate.services.vault import Vault
+from latchgate.storage.accounts import insert_account
 from latchgate.storage.ledger import open_account_books, open_platform_books
 from latchgate.storage.schema import migrate
 from latchgate.storage.store import Store
-from latchgate.storage.tables import accounts
 from latchgate.upstream.connection import Deadlines
 from tests.support.model_server import ModelServer
 
@@ -73,12 +74,13 @@ class Gateway:
     """A running gateway with one account, and the means to look behind it."""
 
     store: Store
-    clock: SystemClock
+    clock: Clock
     engine: Engine
     directory: Directory
     api_keys: APIKeys
     billing: Billing
     usage: UsageService
+    limits: Limits
     catalog: Catalog
     model_server: ModelServer
     journal_folder: Path
@@ -91,8 +93,16 @@ class Gateway:
 
         def transaction(conn: Connection) -> None:
             now_us = self.clock.now_us()
-            row = {"name": account_id, "state": "active", "is_premium_on": 0}
-            conn.execute(insert(accounts).values(id=account_id, created_us=now_us, **row))
+            insert_account(
+                conn,
+                id=account_id,
+                name=account_id,
+                state="active",
+                is_premium_on=0,
+                time_zone="UTC",
+                credit_line_nanos=0,
+                created_us=now_us,
+            )
             open_account_books(conn, account_id=account_id, now_us=now_us)
 
         await self.store.write(transaction)
@@ -190,11 +200,14 @@ async def running_gateway(
     terms: ModelTerms | None = None,
     running_per_key_max: int = 100,
     idle_s: float = 5.0,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
     await model_server.start()
-    gateway = await _build(folder, model_server, running_per_key_max, idle_s)
+    gateway = await _build(
+        folder, model_server, running_per_key_max, idle_s, clock or SystemClock()
+    )
     server = await _listen(gateway)
     try:
         await gateway.catalog.add_upstream("fake", base_url=model_server.base_url, api_key="up-key")
@@ -219,9 +232,12 @@ async def running_gateway(
 
 
 async def _build(
-    folder: Path, model_server: ModelServer, running_per_key_max: int, idle_s: float
+    folder: Path,
+    model_server: ModelServer,
+    running_per_key_max: int,
+    idle_s: float,
+    clock: Clock,
 ) -> Gateway:
-    clock = SystemClock()
     store = Store(folder / "latchgate.db")
     journal_folder = folder / "journal"
     journal_folder.mkdir(exist_ok=True)
@@ -236,6 +252,7 @@ async def _build(
         deadlines=Deadlines(connect_s=2.0, first_byte_s=idle_s, idle_s=idle_s),
         connections_max=1000,
         running_per_key_max=running_per_key_max,
+        hold_wait_s=1.0,
         header_bytes_max=32 * 1024,
         body_bytes_max=1024 * 1024,
         answer_bytes_max=4 * 1024 * 1024,
@@ -252,7 +269,7 @@ async def _build(
         balances = await gateway.billing.balances(account_id)
         spent = balances.spent_nanos
         return KeyFigures(
-            balances.credit_nanos, balances.available_nanos, spent, spent, spent, spent
+            balances.credit_nanos, balances.available_nanos, None, spent, spent, spent, spent
         )
 
     await engine.start(activate=activate, key_figures=key_figures)
@@ -267,6 +284,7 @@ async def _build(
         directory=directory,
         api_keys=api_keys,
         billing=Billing(store, clock, in_flight, engine.purse.on_credit),
+        limits=Limits(store, clock, in_flight, engine.on_limits_changed),
         usage=UsageService(store, in_flight),
         catalog=Catalog(store, clock, vault, directory.load_models),
         model_server=model_server,

@@ -214,6 +214,22 @@ def credit_add(
     return print_facts(answer, ("email", "credit_usd", "spent_usd", "held_usd", "available_usd"))
 
 
+@credit.command("line")
+def credit_line(
+    email: Email,
+    amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars; 0 for none")],
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let an account that pays afterwards go so far below zero."""
+    answer = Place(data, config, as_json).perform("credit.line", email=email, amount=amount)
+    if as_json:
+        return print_json(answer)
+    return print_facts(answer, ("email", "credit_usd", "credit_line_usd", "available_usd"))
+
+
 @credit.command("history")
 def credit_history(
     email: Email,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from latchgate.cli import accounts, catalog, server
+from latchgate.cli import accounts, catalog, limits, server
 from latchgate.cli.output import NobodyReads, print_error
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NotOurServer
@@ -45,6 +45,7 @@ def build() -> typer.Typer:
     app.add_typer(accounts.account, name="account")
     app.add_typer(accounts.key, name="key")
     app.add_typer(accounts.credit, name="credit")
+    app.add_typer(limits.limit, name="limit")
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")

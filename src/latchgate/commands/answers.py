@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from latchgate.services.api_keys import KeyView
     from latchgate.services.billing import PostingView
     from latchgate.services.catalog import ModelView, UpstreamView
+    from latchgate.services.limits import Standing
 
 Answer = dict[str, Any]
 
@@ -58,6 +59,26 @@ def posting(posting: PostingView) -> Answer:
         "note": posting.note,
         "actor": posting.actor,
         "created_at": iso(posting.created_us),
+    }
+
+
+def standing(standing: Standing) -> Answer:
+    """What binds an account, and what can be spent now."""
+    return {
+        **money("available", standing.available_nanos),
+        "time_zone": standing.time_zone,
+        "limits": [
+            {
+                "what": view.kind.removesuffix("_limit"),
+                "period": view.period,
+                **money("limit", view.limit_nanos),
+                **money("spent", view.spent_nanos),
+                **money("held", view.held_nanos),
+                **money("left", view.left_nanos),
+                "resets_at": iso(view.resets_us),
+            }
+            for view in standing.limits
+        ],
     }
 
 

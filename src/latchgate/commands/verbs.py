@@ -162,6 +162,40 @@ async def _credit_history(world: World, args: Arguments) -> Answer:
     return {"postings": [answers.posting(posting) for posting in postings], "next": following}
 
 
+async def _limit_list(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    args.close()
+    account = await world.services.accounts.get(email)
+    return answers.standing(await world.services.limits.standing(account.account_id))
+
+
+async def _limit_set(world: World, args: Arguments) -> Answer:
+    email, kind, period = args.text("email"), args.text("what"), args.text("period")
+    amount = args.find_text("amount")
+    args.close()
+    amount_nanos = None if amount is None else parse_usd(amount, allow_zero=True)
+    account = await world.services.accounts.get(email)
+    limits = world.services.limits
+    await limits.set_limit(account.account_id, f"{kind}_limit", period, amount_nanos, CLI)
+    return answers.standing(await limits.standing(account.account_id))
+
+
+async def _limit_time_zone(world: World, args: Arguments) -> Answer:
+    email, time_zone = args.text("email"), args.text("time_zone")
+    args.close()
+    account = await world.services.accounts.get(email)
+    await world.services.limits.set_time_zone(account.account_id, time_zone, CLI)
+    return answers.standing(await world.services.limits.standing(account.account_id))
+
+
+async def _credit_line(world: World, args: Arguments) -> Answer:
+    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"), allow_zero=True)
+    args.close()
+    account = await world.services.accounts.get(email)
+    await world.services.limits.set_credit_line(account.account_id, amount_nanos, CLI)
+    return await _with_balances(world, account)
+
+
 async def _upstream_add(world: World, args: Arguments) -> Answer:
     name, base_url = args.text("name"), args.text("base_url")
     api_key, extra_fields = args.find_text("api_key"), args.texts("extra_fields")
@@ -269,6 +303,11 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "key.revoke": _key_revoke,
     "credit.add": _credit_add,
     "credit.history": _credit_history,
+    "credit.line": _credit_line,
+    "limit.list": _limit_list,
+    "limit.set": _limit_set,
+    "limit.remove": _limit_set,
+    "limit.time-zone": _limit_time_zone,
     "upstream.add": _upstream_add,
     "upstream.list": _upstream_list,
     "upstream.remove": _upstream_remove,
@@ -302,5 +341,6 @@ async def _with_balances(world: World, account: AccountView) -> Answer:
         **answers.money("credit", balances.credit_nanos),
         **answers.money("spent", balances.spent_nanos),
         **answers.money("held", balances.held_nanos),
+        **answers.money("credit_line", balances.credit_line_nanos),
         **answers.money("available", balances.available_nanos),
     }

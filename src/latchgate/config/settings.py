@@ -253,6 +253,13 @@ class GatewaySettings:
     streams_per_key_max: int = setting(
         100, integer(1, 100_000), "Calls that one key may have running at once.", unit="calls"
     )
+    hold_wait_ms: int = setting(
+        2_000,
+        integer(0, 60_000),
+        "How long a call waits for running ones to give back money that they hold and do not "
+        "spend, before it is refused.",
+        unit="milliseconds",
+    )
     upstream_connections_max: int = setting(
         512,
         integer(1, 100_000),

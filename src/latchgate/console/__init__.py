@@ -2,7 +2,7 @@
 
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
-pages          landing access home usage quickstart api_keys security billing prices
+pages          landing access home usage quickstart api_keys security billing limits prices
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
 static/        our own style sheet, modules and icon; nothing comes from elsewhere
@@ -18,6 +18,7 @@ from latchgate.console import (
     billing,
     home,
     landing,
+    limits,
     prices,
     quickstart,
     security,
@@ -29,7 +30,7 @@ from latchgate.console.rendering import STATIC
 
 def build_routers() -> list[APIRouter]:
     """The routes of every page."""
-    pages = (landing, access, home, usage, quickstart, api_keys, security, billing, prices)
+    pages = (landing, access, home, usage, quickstart, api_keys, security, billing, limits, prices)
     return [page.router for page in pages]
 
 

@@ -28,6 +28,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         "home.html",
         identity=identity,
         balances=await services.billing.balances(account_id),
+        standing=await services.limits.standing(account_id),
         month=await services.usage.totals(
             account_id, since_us=month_start_us(services.clock.now_us())
         ),

@@ -19,11 +19,12 @@ from latchgate.domain.errors import (
     RateLimited,
 )
 from latchgate.domain.money import format_usd
-from latchgate.gateway.purse import Hold
+from latchgate.gateway.purse import Hold, Shortage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from latchgate.clock import Clock
     from latchgate.gateway.chat import ChatCall
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
     from latchgate.gateway.purse import Purse
@@ -50,12 +51,14 @@ class Admission:
 
     def __init__(
         self,
+        clock: Clock,
         directory: Directory,
         purse: Purse,
         activate: Callable[[KeyEntry], Awaitable[None]],
         *,
         running_per_key_max: int,
     ) -> None:
+        self._clock = clock
         self._directory = directory
         self._purse = purse
         self._activate = activate
@@ -119,10 +122,10 @@ class Admission:
         asked = min(call.output_tokens_asked or output_max, output_max)
         wanted = price.bound_nanos(input_max, asked * call.choices)
         least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
-        windows = () if price.is_free else entry.windows
+        windows = () if price.is_free else entry.windows_at(self._clock.now_us())
         hold = await self._purse.hold(windows, wanted=wanted, least=least)
-        if isinstance(hold, int):
-            raise _too_expensive(least, hold)
+        if isinstance(hold, Shortage):
+            raise _too_expensive(entry, least, hold)
         allowed = asked
         if hold.amount_nanos < wanted:
             affordable = price.output_tokens_affordable(input_max, hold.amount_nanos)
@@ -174,9 +177,32 @@ def _printable(value: bytes) -> str:
     return "".join(char for char in text if char.isprintable())[:64].strip()
 
 
-def _too_expensive(needed_nanos: int, left_nanos: int) -> QuotaExceeded:
+#: What binds, in people's words; where to change it; and the error's code.
+_BINDING = {
+    "credit": ("account's credit", "Add credit", "credit_balance_exhausted"),
+    "account_limit": (
+        "account's limit",
+        "Raise it on the console's Limits page",
+        "organization_spend_limit_exceeded",
+    ),
+    "key_limit": (
+        "key's limit",
+        "Raise it on the console's Limits page",
+        "project_spend_limit_exceeded",
+    ),
+}
+_PERIODS = {"none": "", "day": " for today", "week": " for this week", "month": " for this month"}
+
+
+def _too_expensive(entry: KeyEntry, needed_nanos: int, shortage: Shortage) -> QuotaExceeded:
+    budget = next(
+        (budget for budget in entry.budgets if budget.id == shortage.window.budget_id), None
+    )
+    kind, period = (budget.kind, budget.period) if budget else ("credit", "none")
+    name, remedy, code = _BINDING[kind]
     return QuotaExceeded(
-        f"This call needs at least ${format_usd(needed_nanos)}, and ${format_usd(left_nanos)} of "
-        "this account's credit is left. Add credit, send a shorter prompt, or wait until running "
-        "calls have ended; the console's Credit page shows the figures."
+        f"This call needs at least ${format_usd(needed_nanos)}, and "
+        f"${format_usd(shortage.left_nanos)} of this {name}{_PERIODS[period]} is left. {remedy}, "
+        "send a shorter prompt, or wait until running calls have ended.",
+        code=code,
     )

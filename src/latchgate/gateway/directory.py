@@ -14,14 +14,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+from zoneinfo import ZoneInfo
 
 from latchgate.domain.embedded import EMBEDDED_URL
 from latchgate.domain.errors import InvalidKey
 from latchgate.domain.prices import Price
 from latchgate.domain.secrets import digest, masked, public_id_of
+from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
-from latchgate.storage.leases import Window, find_credit_budget
+from latchgate.storage.accounts import get_time_zone
+from latchgate.storage.budgets import list_budgets
 from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -46,9 +49,19 @@ class Cuttable(Protocol):
         """End the call now and charge what it has used."""
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetEntry:
+    """A budget that binds an account's calls."""
+
+    id: str
+    kind: str
+    period: Period
+    limit_nanos: int
+
+
 @dataclass(slots=True, eq=False)
 class KeyEntry:
-    """A usable key, the windows that pay for it, and its calls that are running now."""
+    """A usable key, the budgets that pay for it, and its calls that are running now."""
 
     id: str
     account_id: str
@@ -56,8 +69,25 @@ class KeyEntry:
     is_suspended: bool
     label: str
     is_premium_on: bool
-    windows: tuple[Window, ...]
+    budgets: tuple[BudgetEntry, ...]
+    zone: ZoneInfo
     running: set[Cuttable] = field(default_factory=set)
+    _windows: tuple[Window, ...] = ()
+    _windows_until_us: int = 0
+
+    def windows_at(self, now_us: int) -> tuple[Window, ...]:
+        """The windows that bind a call that is let in now."""
+        if now_us >= self._windows_until_us:
+            self._windows = tuple(
+                window_at(budget.id, budget.period, self.zone, now_us) for budget in self.budgets
+            )
+            ends_us = (window.ends_us for window in self._windows)
+            self._windows_until_us = min(ends_us, default=FOREVER_US)
+        return self._windows
+
+    def bind(self, budgets: tuple[BudgetEntry, ...], zone: ZoneInfo) -> None:
+        """Let other budgets bind from now on."""
+        self.budgets, self.zone, self._windows_until_us = budgets, zone, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +178,17 @@ class Directory:
             # A key or account changed while we read: what we read may be the past. Read again.
         if found is None:
             return None
-        row, budget_id = found
+        row, budgets = found
         if not hmac.compare_digest(row.secret_hash, full_digest):
             return None
         if row.state not in key_rows.USABLE:
             return None
         entry = self._by_digest.get(full_digest)  # a parallel call may have been quicker
-        return entry or self._remember(full_digest, row, budget_id)
+        return entry or self._remember(full_digest, row, budgets)
 
-    def _remember(self, full_digest: bytes, row: AnyRow, budget_id: str) -> KeyEntry:
+    def _remember(
+        self, full_digest: bytes, row: AnyRow, budgets: tuple[BudgetEntry, ...]
+    ) -> KeyEntry:
         entry = KeyEntry(
             id=row.id,
             account_id=row.account_id,
@@ -164,7 +196,8 @@ class Directory:
             is_suspended=row.account_state != "active",
             label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
             is_premium_on=bool(row.is_premium_on),
-            windows=(Window(budget_id, 0),),
+            budgets=budgets,
+            zone=get_zone(row.time_zone),
         )
         if len(self._by_digest) >= KEYS_CACHED_MAX:
             self._evict_one()
@@ -214,10 +247,29 @@ class Directory:
         for key_id in owned:
             self._forget(key_id, self._digest_of[key_id])
 
+    async def on_limits_changed(self, account_id: str) -> None:
+        """An account's budgets or its time zone have changed: they bind the next call."""
+        self._changes += 1
 
-def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, str] | None:
+        def transaction(conn: Connection) -> tuple[str, tuple[BudgetEntry, ...]]:
+            return get_time_zone(conn, account_id), _budgets(conn, account_id)
+
+        time_zone, budgets = await self._store.read(transaction)
+        for entry in self._by_digest.values():
+            if entry.account_id == account_id:
+                entry.bind(budgets, get_zone(time_zone))
+
+
+def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, tuple[BudgetEntry, ...]] | None:
     row = key_rows.find_by_public_id(conn, public_id)
-    return None if row is None else (row, find_credit_budget(conn, row.account_id))
+    return None if row is None else (row, _budgets(conn, row.account_id))
+
+
+def _budgets(conn: Connection, account_id: str) -> tuple[BudgetEntry, ...]:
+    return tuple(
+        BudgetEntry(row.id, row.kind, row.period, row.limit_nanos)
+        for row in list_budgets(conn, account_id)
+    )
 
 
 def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> ModelEntry:

@@ -39,10 +39,14 @@ Handler = Callable[["GatewayRequest", "KeyEntry"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class KeyFigures:
-    """What ``GET /v1/key`` says about a key's money, in nano-USD."""
+    """What ``GET /v1/key`` says about a key's money, in nano-USD.
+
+    The limit is the one that the next call would meet first; ``reset`` is its period.
+    """
 
     limit_nanos: int
     remaining_nanos: int
+    reset: str | None
     usage_nanos: int
     usage_daily_nanos: int
     usage_weekly_nanos: int
@@ -180,7 +184,7 @@ class Endpoints:
             "label": entry.label,
             "limit": _usd(figures.limit_nanos),
             "limit_remaining": _usd(figures.remaining_nanos),
-            "limit_reset": None,
+            "limit_reset": figures.reset,
             "usage": _usd(figures.usage_nanos),
             "usage_daily": _usd(figures.usage_daily_nanos),
             "usage_weekly": _usd(figures.usage_weekly_nanos),

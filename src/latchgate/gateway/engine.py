@@ -20,12 +20,13 @@ from latchgate.gateway.journal import Journal
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
 from latchgate.storage.journal_file import journal_path
-from latchgate.storage.leases import Window, end_epoch, open_epoch
+from latchgate.storage.leases import end_epoch, open_epoch
 from latchgate.upstream.connection import Deadlines
 from latchgate.upstream.pool import Pool
 
 if TYPE_CHECKING:
     from latchgate.clock import Clock
+    from latchgate.domain.windows import Window
     from latchgate.gateway.directory import Directory, KeyEntry
     from latchgate.storage.store import Store
 
@@ -46,6 +47,7 @@ class EngineSettings:
     deadlines: Deadlines
     connections_max: int
     running_per_key_max: int
+    hold_wait_s: float
     header_bytes_max: int
     body_bytes_max: int
     answer_bytes_max: int
@@ -67,7 +69,7 @@ class Engine:
         self._directory = directory
         self._settings = settings
         self.epoch_id = new_id("epo", clock.now_us())
-        self.purse = Purse(store, self.epoch_id)
+        self.purse = Purse(store, self.epoch_id, wait_s=settings.hold_wait_s)
         self._stopping = asyncio.Event()
         self._returning: asyncio.Task[None] | None = None
 
@@ -92,6 +94,7 @@ class Engine:
         self._endpoints = Endpoints(
             self._directory,
             Admission(
+                self._clock,
                 self._directory,
                 self.purse,
                 activate,
@@ -119,9 +122,14 @@ class Engine:
             )
         )
 
-    def held_nanos(self, budget_id: str) -> int:
-        """What running calls hold of a budget that has no periods."""
-        return self.purse.held_nanos(Window(budget_id, 0))
+    def held_nanos(self, window: Window) -> int:
+        """What running calls hold in a window, and ended ones owe it that is not posted."""
+        return self.purse.held_nanos(window)
+
+    async def on_limits_changed(self, account_id: str, budget_id: str) -> None:
+        """Let an account's changed limits bind the next call."""
+        await self._directory.on_limits_changed(account_id)
+        await self.purse.on_limit_changed(budget_id)
 
     async def _return_idle(self) -> None:
         while not self._stopping.is_set():

@@ -180,8 +180,16 @@ class Accounts:
             password_changed_us=now_us,
         )
         account_id = new_id("acct", now_us)
-        account = {"name": user.email, "state": "active", "is_premium_on": 0}
-        rows.insert_account(conn, id=account_id, created_us=now_us, **account)
+        rows.insert_account(
+            conn,
+            id=account_id,
+            name=user.email,
+            state="active",
+            is_premium_on=0,
+            time_zone="UTC",
+            credit_line_nanos=0,
+            created_us=now_us,
+        )
         rows.insert_membership(conn, user_id=user.id, account_id=account_id, role="owner")
         open_account_books(conn, account_id=account_id, now_us=now_us)
         if gift_nanos:

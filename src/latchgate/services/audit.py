@@ -4,8 +4,8 @@ It reads the database and the journals, and writes nothing. What it holds true:
 
 * the entries of each posting sum to zero, and so do all balances;
 * each ledger account's balance is the sum of its entries;
-* each account's credit budget is the sum of its credit postings, and what it has spent the sum of
-  its usage events, which is what its usage postings say;
+* each account's credit budget is the sum of its credit postings and its credit line;
+* what any budget's window has spent is the sum of the usage events of calls let in while it ran;
 * each usage posting is the sum of the events that it paid for;
 * each charge is its tokens at its price, rounded once, and never above its hold;
 * what a window has leased is what the leases of living epochs add up to; no window is beyond its
@@ -72,17 +72,28 @@ _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
         "account {account_id}: its credit budget allows {limit_nanos}, its credit sums to {total}",
         """SELECT b.account_id, w.limit_nanos, coalesce(sum(p.amount_nanos), 0) AS total
            FROM budgets b JOIN budget_windows w ON w.budget_id = b.id
+           JOIN accounts a ON a.id = b.account_id
            LEFT JOIN postings p ON p.account_id = b.account_id AND p.kind <> 'usage'
-           WHERE b.kind = 'credit' GROUP BY b.account_id, w.limit_nanos, b.limit_nanos
-           HAVING w.limit_nanos <> coalesce(sum(p.amount_nanos), 0)
+           WHERE b.kind = 'credit'
+           GROUP BY b.account_id, w.limit_nanos, b.limit_nanos, a.credit_line_nanos
+           HAVING w.limit_nanos <> coalesce(sum(p.amount_nanos), 0) + a.credit_line_nanos
                OR b.limit_nanos <> w.limit_nanos""",
     ),
     (
-        "account {account_id}: its credit has spent {spent_nanos}, its usage events sum to {total}",
-        """SELECT b.account_id, w.spent_nanos, coalesce(sum(u.charge_nanos), 0) AS total
+        "account {account_id} has no credit budget that is on",
+        """SELECT a.id AS account_id FROM accounts a LEFT JOIN budgets b
+             ON b.account_id = a.id AND b.kind = 'credit' AND b.active_since_us IS NOT NULL
+           WHERE b.id IS NULL""",
+    ),
+    (
+        "account {account_id}: {kind}/{period}/{starts_us} spent {spent_nanos}, its calls {total}",
+        """SELECT b.account_id, b.kind, b.period, w.starts_us, w.spent_nanos,
+                  coalesce(sum(u.charge_nanos), 0) AS total
            FROM budgets b JOIN budget_windows w ON w.budget_id = b.id
            LEFT JOIN usage_events u ON u.account_id = b.account_id
-           WHERE b.kind = 'credit' GROUP BY b.account_id, w.spent_nanos
+             AND u.started_us >= w.starts_us AND u.started_us < w.ends_us
+           WHERE b.active_since_us IS NOT NULL AND w.ends_us > b.active_since_us
+           GROUP BY b.account_id, b.kind, b.period, w.budget_id, w.starts_us, w.spent_nanos
            HAVING w.spent_nanos <> coalesce(sum(u.charge_nanos), 0)""",
     ),
     (

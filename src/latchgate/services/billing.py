@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.ids import is_id, new_id
 from latchgate.domain.money import AMOUNT_NANOS_MAX
+from latchgate.domain.windows import Window
 from latchgate.services.audit_log import record
 from latchgate.storage import ledger as rows
 
@@ -30,11 +31,13 @@ class Balances:
     credit_nanos: int
     spent_nanos: int
     held_nanos: int
+    #: How far below zero the account may go.
+    credit_line_nanos: int = 0
 
     @property
     def available_nanos(self) -> int:
-        """What the next call may use; the number that a refusal states."""
-        return self.credit_nanos - self.spent_nanos - self.held_nanos
+        """What the credit and its line still carry."""
+        return self.credit_nanos + self.credit_line_nanos - self.spent_nanos - self.held_nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,11 @@ class InFlight:
     """The gateway's side of the figures, so that every page is exact.
 
     ``settle`` posts every durable charge to the database; ``held_nanos`` is what running calls
-    hold of a budget in memory.
+    hold of a budget's window in memory.
     """
 
     settle: Callable[[], Awaitable[None]]
-    held_nanos: Callable[[str], int]
+    held_nanos: Callable[[Window], int]
 
 
 class Billing:
@@ -80,8 +83,9 @@ class Billing:
         """The account's figures, exact: what is in flight is posted first."""
         await self._in_flight.settle()
         window = await self._store.read(rows.get_credit_window, account_id)
-        held_nanos = self._in_flight.held_nanos(window.budget_id)
-        return Balances(window.limit_nanos, window.spent_nanos, held_nanos)
+        held_nanos = self._in_flight.held_nanos(Window(window.budget_id))
+        line_nanos = window.credit_line_nanos
+        return Balances(window.limit_nanos - line_nanos, window.spent_nanos, held_nanos, line_nanos)
 
     async def add_credit(
         self,

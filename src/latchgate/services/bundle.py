@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from latchgate.services.billing import Billing
     from latchgate.services.catalog import Catalog
     from latchgate.services.invitations import Invitations
+    from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
     from latchgate.services.sessions import Sessions
@@ -33,6 +34,7 @@ class Services:
     audit_log: AuditLog
     api_keys: APIKeys
     billing: Billing
+    limits: Limits
     usage: UsageService
     catalog: Catalog
     mail: Mail

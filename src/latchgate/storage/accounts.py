@@ -36,6 +36,11 @@ def _people() -> Select[Any]:
             accounts.c.id.label("account_id"),
             accounts.c.state,
             accounts.c.is_premium_on,
+            accounts.c.time_zone,
+            accounts.c.credit_line_nanos,
+            accounts.c.requests_per_minute,
+            accounts.c.tokens_per_minute,
+            accounts.c.calls_at_once,
             accounts.c.created_us,
         )
         .join(memberships, memberships.c.user_id == users.c.id)
@@ -62,6 +67,22 @@ def set_password(conn: Connection, user_id: str, password_hash: str, *, now_us: 
     """Change a user's password hash."""
     changed = {"password_hash": password_hash, "password_changed_us": now_us}
     conn.execute(update(users).where(users.c.id == user_id).values(**changed))
+
+
+def get_time_zone(conn: Connection, account_id: str) -> str:
+    """The time zone at whose midnight an account's budgets turn over."""
+    time_zone: str = conn.execute(
+        select(accounts.c.time_zone).where(accounts.c.id == account_id)
+    ).scalar_one()
+    return time_zone
+
+
+def get_credit_line(conn: Connection, account_id: str) -> int:
+    """How far below zero an account may go, in nano-USD."""
+    line_nanos: int = conn.execute(
+        select(accounts.c.credit_line_nanos).where(accounts.c.id == account_id)
+    ).scalar_one()
+    return line_nanos
 
 
 def set_account(conn: Connection, account_id: str, **values: object) -> None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select, update
 
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
+from latchgate.domain.windows import Window
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
-from latchgate.storage.leases import Window, advance_offset, spend_lease
+from latchgate.storage.leases import advance_offset, expect_one, move_lease
 from latchgate.storage.ledger import post
+from latchgate.storage.tables import budget_windows, budgets
 from latchgate.storage.usage_events import insert_events
+
+_windows = budget_windows.c
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a batch spends of a window: from the epoch's lease, and beside it."""
+
+    leased_nanos: int = 0
+    beside_nanos: int = 0
 
 
 def post_calls(
@@ -26,22 +39,72 @@ def post_calls(
 ) -> dict[Window, int]:
     """Post a batch of ended calls and move the journal's offset, all in the caller's transaction.
 
-    One posting for each account, its amount the sum of its usage events. Returns what each window
-    has spent, so that the purse can take it off its slices. Raises LookupError when the epoch is
-    fenced or the offset is not where it should be; nothing may be committed then.
+    One posting for each account, its amount the sum of its usage events. Returns what is spent of
+    each window's lease, so that the purse can take it off its slices. Raises LookupError when the
+    epoch is fenced or the offset is not where it should be; nothing may be committed then.
     """
     advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset)
     posting_ids = _post_charges(conn, records, now_us)
     if records:
         insert_events(conn, [_event(record, posting_ids) for record in records])
-    spent: dict[Window, int] = defaultdict(int)
+    spent = _spent(conn, [record for record in records if record.charge_nanos])
+    for window, amounts in spent.items():
+        _spend(conn, epoch_id, window, amounts)
+    return {window: amounts.leased_nanos for window, amounts in spent.items()}
+
+
+def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, _Spent]:
+    """What each window spends: those that a call holds, and those that it fell into.
+
+    A charge counts in every window of its account that was running when the call was let in. Where
+    the limit came after the call, no lease carries the charge.
+    """
+    if not records:
+        return {}
+    spent: dict[Window, _Spent] = defaultdict(_Spent)
+    running = _running_windows(conn, records)
     for record in records:
-        for budget_id, starts_us in record.windows:
-            spent[Window(budget_id, starts_us)] += record.charge_nanos
-    for window, charge_nanos in spent.items():
-        if charge_nanos:
-            spend_lease(conn, epoch_id=epoch_id, window=window, charge_nanos=charge_nanos)
-    return dict(spent)
+        held = {Window(budget_id, starts_us) for budget_id, starts_us in record.windows}
+        for window in held:
+            spent[window].leased_nanos += record.charge_nanos
+        for window in running[record.account_id]:
+            if window not in held and window.holds(record.started_us):
+                spent[window].beside_nanos += record.charge_nanos
+    return spent
+
+
+def _running_windows(
+    conn: Connection, records: Sequence[CloseRecord]
+) -> defaultdict[str, list[Window]]:
+    query = (
+        select(budgets.c.account_id, _windows.budget_id, _windows.starts_us, _windows.ends_us)
+        .join(budgets, budgets.c.id == _windows.budget_id)
+        .where(
+            budgets.c.account_id.in_({record.account_id for record in records}),
+            budgets.c.active_since_us.is_not(None),
+            _windows.ends_us > min(record.started_us for record in records),
+        )
+    )
+    running: defaultdict[str, list[Window]] = defaultdict(list)
+    for row in conn.execute(query):
+        running[row.account_id].append(Window(row.budget_id, row.starts_us, row.ends_us))
+    return running
+
+
+def _spend(conn: Connection, epoch_id: str, window: Window, amounts: _Spent) -> None:
+    """Turn leased into spent: the charges that the journal has made durable."""
+    spent = conn.execute(
+        update(budget_windows)
+        .where(_windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us)
+        .values(
+            spent_nanos=_windows.spent_nanos + amounts.leased_nanos + amounts.beside_nanos,
+            leased_nanos=_windows.leased_nanos - amounts.leased_nanos,
+            ceiling_nanos=_windows.ceiling_nanos + amounts.beside_nanos,
+        )
+    )
+    expect_one(spent.rowcount, window)
+    if amounts.leased_nanos:
+        move_lease(conn, epoch_id, window, -amounts.leased_nanos)
 
 
 def post_interrupted(conn: Connection, records: Sequence[OpenRecord], *, now_us: int) -> None:

@@ -7,22 +7,15 @@ A guarded UPDATE takes a slice only while ``spent + leased + n <= limit``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from latchgate.domain.windows import Window
+from latchgate.storage.budgets import open_window
 from latchgate.storage.statements import AnyRow, insert_once
-from latchgate.storage.tables import budget_windows, budgets, epochs, leases
+from latchgate.storage.tables import budget_windows, epochs, leases
 
 _windows = budget_windows.c
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One window of a budget: what a lease is taken from."""
-
-    budget_id: str
-    starts_us: int
 
 
 def open_epoch(conn: Connection, *, epoch_id: str, now_us: int) -> None:
@@ -42,23 +35,13 @@ def end_epoch(conn: Connection, *, epoch_id: str, now_us: int) -> None:
     """End a process's life and give back every slice that it still had."""
     owned = conn.execute(select(leases).where(leases.c.epoch_id == epoch_id)).all()
     for lease in owned:
-        window = Window(lease.budget_id, lease.starts_us)
-        _move_leased(conn, window, -lease.leased_nanos)
+        _move_leased(conn, Window(lease.budget_id, lease.starts_us), -lease.leased_nanos)
     conn.execute(delete(leases).where(leases.c.epoch_id == epoch_id))
     conn.execute(
         update(epochs)
         .where(epochs.c.id == epoch_id, epochs.c.ended_us.is_(None))
         .values(ended_us=now_us)
     )
-
-
-def find_credit_budget(conn: Connection, account_id: str) -> str:
-    """The id of an account's credit budget."""
-    query = select(budgets.c.id).where(
-        budgets.c.account_id == account_id, budgets.c.kind == "credit"
-    )
-    budget_id: str = conn.execute(query).scalar_one()
-    return budget_id
 
 
 def take_lease(
@@ -68,13 +51,15 @@ def take_lease(
 
     Takes ``wanted_nanos`` if there is so much, else what is left: which may be less than
     ``needed_nanos``, even nothing. As a window runs dry slices shrink to an eighth of the rest, so
-    that one process does not sit on what another needs, but never below what is needed.
+    that one process does not sit on what another needs, but never below what is needed. A window
+    that has just begun is opened.
     """
-    row = conn.execute(
-        select(_windows.limit_nanos, _windows.spent_nanos, _windows.leased_nanos).where(
-            _windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us
-        )
-    ).one()
+    row = _find_window(conn, window)
+    if row is None:
+        open_window(conn, window)
+        row = _find_window(conn, window)
+    if row is None:
+        return 0  # its budget was switched off meanwhile
     left_nanos: int = max(0, row.limit_nanos - row.spent_nanos - row.leased_nanos)
     amount_nanos = min(left_nanos, max(needed_nanos, min(wanted_nanos, left_nanos // 8)))
     if amount_nanos <= 0:
@@ -92,28 +77,22 @@ def take_lease(
         return 0  # somebody else took it between the two statements: the caller asks again
     key = {"epoch_id": epoch_id, "budget_id": window.budget_id, "starts_us": window.starts_us}
     if not insert_once(conn, leases, **key, leased_nanos=amount_nanos):
-        _move_lease(conn, epoch_id, window, amount_nanos)
+        move_lease(conn, epoch_id, window, amount_nanos)
     return amount_nanos
+
+
+def _find_window(conn: Connection, window: Window) -> AnyRow | None:
+    return conn.execute(
+        select(_windows.limit_nanos, _windows.spent_nanos, _windows.leased_nanos).where(
+            _windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us
+        )
+    ).one_or_none()
 
 
 def return_lease(conn: Connection, *, epoch_id: str, window: Window, amount_nanos: int) -> None:
     """Give back part of an epoch's slice that no hold uses."""
     _move_leased(conn, window, -amount_nanos)
-    _move_lease(conn, epoch_id, window, -amount_nanos)
-
-
-def spend_lease(conn: Connection, *, epoch_id: str, window: Window, charge_nanos: int) -> None:
-    """Turn leased into spent: the charges that the journal has made durable."""
-    spent = conn.execute(
-        update(budget_windows)
-        .where(_windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us)
-        .values(
-            spent_nanos=_windows.spent_nanos + charge_nanos,
-            leased_nanos=_windows.leased_nanos - charge_nanos,
-        )
-    )
-    _expect_one(spent.rowcount, window)
-    _move_lease(conn, epoch_id, window, -charge_nanos)
+    move_lease(conn, epoch_id, window, -amount_nanos)
 
 
 def advance_offset(conn: Connection, *, epoch_id: str, from_offset: int, to_offset: int) -> None:
@@ -140,10 +119,11 @@ def _move_leased(conn: Connection, window: Window, amount_nanos: int) -> None:
         .where(_windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us)
         .values(leased_nanos=_windows.leased_nanos + amount_nanos)
     )
-    _expect_one(moved.rowcount, window)
+    expect_one(moved.rowcount, window)
 
 
-def _move_lease(conn: Connection, epoch_id: str, window: Window, amount_nanos: int) -> None:
+def move_lease(conn: Connection, epoch_id: str, window: Window, amount_nanos: int) -> None:
+    """Change what an epoch has of a window; its window's ``leased`` is moved beside it."""
     moved = conn.execute(
         update(leases)
         .where(
@@ -153,9 +133,10 @@ def _move_lease(conn: Connection, epoch_id: str, window: Window, amount_nanos: i
         )
         .values(leased_nanos=leases.c.leased_nanos + amount_nanos)
     )
-    _expect_one(moved.rowcount, window)
+    expect_one(moved.rowcount, window)
 
 
-def _expect_one(count: int, window: Window) -> None:
+def expect_one(count: int, window: Window) -> None:
+    """Raise LookupError unless a statement met exactly the window's row."""
     if count != 1:
         raise LookupError(f"{count} rows for window {window}")

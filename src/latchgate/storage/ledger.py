@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, case, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
+from latchgate.domain.windows import Window
+from latchgate.storage.budgets import CREDIT, open_window, raise_limit
 from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import (
+    accounts,
     budget_windows,
     budgets,
     ledger_accounts,
@@ -21,12 +24,13 @@ from latchgate.storage.tables import (
 
 @dataclass(frozen=True, slots=True)
 class CreditWindow:
-    """The window of an account's credit: all that it was given, spent, and has out on lease."""
+    """The window of an account's credit: given with its credit line, spent, out on lease."""
 
     budget_id: str
     limit_nanos: int
     spent_nanos: int
     leased_nanos: int
+    credit_line_nanos: int
 
 
 def open_platform_books(conn: Connection) -> None:
@@ -40,18 +44,11 @@ def open_account_books(conn: Connection, *, account_id: str, now_us: int) -> Non
     row = {"kind": ledger.CUSTOMER, "account_id": account_id, "balance_nanos": 0}
     conn.execute(insert(ledger_accounts).values(id=ledger.customer(account_id), **row))
     budget_id = new_id("bgt", now_us)
-    values = {"account_id": account_id, "kind": "credit", "period": "none", "target": ""}
-    conn.execute(insert(budgets).values(id=budget_id, limit_nanos=0, **values))
+    values = {"account_id": account_id, "kind": CREDIT, "period": "none", "target": ""}
     conn.execute(
-        insert(budget_windows).values(
-            budget_id=budget_id,
-            starts_us=0,
-            limit_nanos=0,
-            ceiling_nanos=0,
-            spent_nanos=0,
-            leased_nanos=0,
-        )
+        insert(budgets).values(id=budget_id, limit_nanos=0, active_since_us=now_us, **values)
     )
+    open_window(conn, Window(budget_id))
 
 
 def post(conn: Connection, posting: ledger.Posting, *, now_us: int) -> bool:
@@ -104,21 +101,7 @@ def post_credit(
     )
     if not post(conn, posting, now_us=now_us):
         return False
-    budget = select(budgets.c.id).filter_by(account_id=account_id, kind="credit")
-    ceiling, raised = budget_windows.c.ceiling_nanos, budget_windows.c.limit_nanos + amount_nanos
-    conn.execute(
-        update(budgets)
-        .filter_by(account_id=account_id, kind="credit")
-        .values(limit_nanos=budgets.c.limit_nanos + amount_nanos)
-    )
-    conn.execute(
-        update(budget_windows)
-        .where(budget_windows.c.budget_id == budget.scalar_subquery())
-        .values(
-            limit_nanos=raised,
-            ceiling_nanos=case((raised > ceiling, raised), else_=ceiling),
-        )
-    )
+    raise_limit(conn, account_id=account_id, amount_nanos=amount_nanos)
     return True
 
 
@@ -130,11 +113,13 @@ def get_credit_window(conn: Connection, account_id: str) -> CreditWindow:
             budget_windows.c.limit_nanos,
             budget_windows.c.spent_nanos,
             budget_windows.c.leased_nanos,
+            accounts.c.credit_line_nanos,
         )
         .join(budgets, budgets.c.id == budget_windows.c.budget_id)
-        .where(budgets.c.account_id == account_id, budgets.c.kind == "credit")
+        .join(accounts, accounts.c.id == budgets.c.account_id)
+        .where(budgets.c.account_id == account_id, budgets.c.kind == CREDIT)
     ).one()
-    return CreditWindow(row.budget_id, row.limit_nanos, row.spent_nanos, row.leased_nanos)
+    return CreditWindow(*row)
 
 
 def list_postings(

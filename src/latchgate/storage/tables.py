@@ -78,6 +78,11 @@ accounts = _table(
     _text("name"),
     _text("state"),  # active | suspended
     _int("is_premium_on"),  # whether the owner has switched premium models on
+    _text("time_zone"),  # IANA name; budgets turn over at its midnight
+    _int("credit_line_nanos"),  # how far below zero an account that pays afterwards may go
+    _int("requests_per_minute", null=True),  # NULL: what the configuration says; 0: no limit
+    _int("tokens_per_minute", null=True),
+    _int("calls_at_once", null=True),
     _int("created_us"),
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
 )
@@ -292,8 +297,9 @@ budgets = _table(
     _ref("account_id", "accounts.id"),
     _text("kind"),  # credit | account_limit | key_limit | app_limit
     _text("period"),  # none | day | week | month
-    _text("target"),  # the key or app that it binds; empty for the whole account
+    _text("target"),  # the app that it binds; empty for all of the account's calls
     _int("limit_nanos"),
+    _int("active_since_us", null=True),  # NULL: switched off, and binds nothing
     Index(
         "uq_budgets_account_id_kind_period_target",
         "account_id",
@@ -308,8 +314,10 @@ budget_windows = _table(
     "budget_windows",
     _ref("budget_id", "budgets.id"),
     _int("starts_us"),  # 0 for period none
+    _int("ends_us"),  # behind the last moment; 2^62 for period none
     _int("limit_nanos"),
-    _int("ceiling_nanos"),  # the highest limit that the window has had
+    # The highest limit that the window has had, and what was charged to it without its lease.
+    _int("ceiling_nanos"),
     _int("spent_nanos"),
     _int("leased_nanos"),
     PrimaryKeyConstraint("budget_id", "starts_us"),

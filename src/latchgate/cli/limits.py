@@ -1,0 +1,100 @@
+"""``latchgate limit``: what an account may spend in a day, a week, a month."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from latchgate.cli.accounts import Email
+from latchgate.cli.output import print_json, print_line, print_table
+from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place
+
+limit = typer.Typer(help="Limits: what an account may spend in a day, a week, a month.")
+
+
+class What(StrEnum):
+    """What a limit binds."""
+
+    ACCOUNT = "account"
+    KEY = "key"
+
+
+class Period(StrEnum):
+    """How long a limit's window is."""
+
+    NONE = "none"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+WhatArgument = Annotated[What, typer.Argument(metavar="account|key", help="What it binds.")]
+PeriodArgument = Annotated[
+    Period, typer.Argument(metavar="day|week|month|none", help="For how long; none is for keys.")
+]
+
+
+@limit.command("set")
+def limit_set(
+    email: Email,
+    what: WhatArgument,
+    period: PeriodArgument,
+    amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars: 5.00")],
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Set, raise or lower a limit. It binds the next call."""
+    place = Place(data, config, as_json)
+    args = {"what": what.value, "period": period.value, "amount": amount}
+    _print(place.perform("limit.set", email=email, **args), as_json=as_json)
+
+
+@limit.command("remove")
+def limit_remove(
+    email: Email,
+    what: WhatArgument,
+    period: PeriodArgument,
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take a limit away."""
+    place = Place(data, config, as_json)
+    args = {"what": what.value, "period": period.value}
+    _print(place.perform("limit.remove", email=email, **args), as_json=as_json)
+
+
+@limit.command("list")
+def limit_list(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """List what binds an account, its credit among it, and what is left of each."""
+    _print(Place(data, config, as_json).perform("limit.list", email=email), as_json=as_json)
+
+
+@limit.command("time-zone")
+def limit_time_zone(
+    email: Email,
+    time_zone: Annotated[str, typer.Argument(metavar="ZONE", help="Such as Europe/Berlin.")],
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Choose at whose midnight an account's limits begin anew."""
+    place = Place(data, config, as_json)
+    answer = place.perform("limit.time-zone", email=email, time_zone=time_zone)
+    _print(answer, as_json=as_json)
+
+
+def _print(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        return print_json(answer)
+    columns = ("what", "period", "limit_usd", "spent_usd", "held_usd", "left_usd", "resets_at")
+    print_table(answer["limits"], columns, when_empty="There are no limits.")
+    return print_line(f"Can be spent now: ${answer['available_usd']}")

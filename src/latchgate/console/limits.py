@@ -1,0 +1,86 @@
+"""The limits page: what the account allows itself, and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from latchgate.console.forms import read_form
+from latchgate.console.rendering import page
+from latchgate.domain.errors import LatchgateError
+from latchgate.domain.money import format_usd, parse_usd
+from latchgate.domain.people import Identity
+from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.services.limits import SETTABLE, Standing
+
+router = APIRouter()
+
+_SEE_OTHER = 303
+
+
+async def _limits_page(
+    request: Request,
+    identity: Identity,
+    typed: Mapping[str, str] | None = None,
+    error: LatchgateError | None = None,
+) -> Response:
+    standing = await services_of(request).limits.standing(identity.account_id)
+    return page(
+        request,
+        "limits.html",
+        identity=identity,
+        status=error.status if error else 200,
+        standing=standing,
+        settable=SETTABLE,
+        typed=typed if typed is not None else _written(standing),
+        zones=sorted(available_timezones()),
+        error=error,
+        notice=request.query_params.get("notice", ""),
+    )
+
+
+def _written(standing: Standing) -> dict[str, str]:
+    """What the form's fields hold: the limits as they are."""
+    fields = {
+        f"{view.kind}.{view.period}": format_usd(view.limit_nanos) for view in standing.limits
+    }
+    return {**fields, "time_zone": standing.time_zone}
+
+
+@router.get("/limits")
+async def show(request: Request, identity: LoggedIn) -> Response:
+    """The page."""
+    return await _limits_page(request, identity)
+
+
+@router.post("/limits")
+async def save(request: Request, identity: LoggedIn) -> Response:
+    """Set what was changed; an empty field takes its limit away. A mistake changes nothing."""
+    form = await read_form(request)
+    limits, caller = services_of(request).limits, caller_of(request, identity)
+    try:
+        standing = await limits.standing(identity.account_id)
+        wanted = {
+            (kind, period): _amount(form, f"{kind}.{period}")
+            for kind, periods in SETTABLE.items()
+            for period in periods
+        }
+        time_zone = form.get("time_zone", "").strip() or standing.time_zone
+        if time_zone != standing.time_zone:
+            await limits.set_time_zone(identity.account_id, time_zone, caller)
+        for (kind, period), amount_nanos in wanted.items():
+            view = standing.find(kind, period)
+            if amount_nanos != (view.limit_nanos if view else None):
+                await limits.set_limit(identity.account_id, kind, period, amount_nanos, caller)
+    except LatchgateError as error:
+        return await _limits_page(request, identity, form, error)
+    return RedirectResponse("/limits?notice=saved", _SEE_OTHER)
+
+
+def _amount(form: Mapping[str, str], name: str) -> int | None:
+    text = form.get(name, "").strip().removeprefix("$").replace(",", "")
+    return parse_usd(text, param=name, allow_zero=True) if text else None
