@@ -44,6 +44,7 @@ class Drain:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         journal.on_synced = self._wake.set
+        journal.on_failed = self._on_journal_failed
 
     def start(self) -> None:
         """Post in the background from now on."""
@@ -52,6 +53,22 @@ class Drain:
     def add(self, offset: int, record: CloseRecord) -> None:
         """Queue a close record that the journal has taken; it is posted once it is synced."""
         self._queue.append((offset, record))
+
+    def _on_journal_failed(self) -> None:
+        """What was not synced has been taken back, where its calls waited for the disk."""
+        if self._journal.waits_for_disk:
+            self._take_unsynced()
+
+    def write_again(self) -> None:
+        """Put into the reopened journal what calls did not wait for and the disk has lost."""
+        for record in self._take_unsynced():
+            self.add(self._journal.close_call(record), record)
+
+    def _take_unsynced(self) -> list[CloseRecord]:
+        synced, taken = self._journal.synced_offset, []
+        while self._queue and self._queue[-1][0] > synced:
+            taken.append(self._queue.pop()[1])
+        return taken[::-1]
 
     @property
     def waiting_calls(self) -> int:

@@ -19,7 +19,6 @@ from latchgate.gateway.endpoints import Bounds, Endpoints, KeyFigures, owns
 from latchgate.gateway.journal import Journal
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
-from latchgate.storage.journal_file import journal_path
 from latchgate.storage.leases import end_epoch, open_epoch
 from latchgate.upstream.connection import Deadlines
 from latchgate.upstream.pool import Pool
@@ -36,6 +35,8 @@ log = structlog.get_logger()
 HEAD_TIMEOUT_S = 10.0
 #: How often what no hold uses goes back to the budgets, in seconds.
 IDLE_RETURN_S = 60.0
+#: How often a journal that has failed is tried again, in seconds.
+JOURNAL_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Engine:
         self.epoch_id = new_id("epo", clock.now_us())
         self.purse = Purse(store, self.epoch_id, wait_s=settings.hold_wait_s)
         self._stopping = asyncio.Event()
-        self._returning: asyncio.Task[None] | None = None
+        self._chores: tuple[asyncio.Task[None], ...] = ()
 
     async def start(
         self,
@@ -84,7 +85,8 @@ class Engine:
         settings = self._settings
         await self._store.write(open_epoch, epoch_id=self.epoch_id, now_us=self._clock.now_us())
         self.journal = Journal(
-            journal_path(settings.journal_folder, self.epoch_id),
+            settings.journal_folder,
+            self.epoch_id,
             loop,
             interval_ms=settings.journal_interval_ms,
         )
@@ -106,7 +108,10 @@ class Engine:
             key_figures,
         )
         await self._directory.load_models()
-        self._returning = asyncio.create_task(self._return_idle())
+        self._chores = (
+            asyncio.create_task(self._return_idle()),
+            asyncio.create_task(self._mend_journal()),
+        )
 
     def protocol(self) -> type[GatewayProtocol]:
         """The protocol class for uvicorn."""
@@ -133,19 +138,28 @@ class Engine:
 
     async def _return_idle(self) -> None:
         while not self._stopping.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_RETURN_S):
-                    await self._stopping.wait()
+            await self._pause(IDLE_RETURN_S)
             try:
                 await self.purse.return_idle()
             except Exception as error:  # noqa: BLE001 - what stays leased is tried again next time
                 log.warning("purse.return_failed", error=str(error))
 
+    async def _mend_journal(self) -> None:
+        while not self._stopping.is_set():
+            await self._pause(JOURNAL_RETRY_S)
+            if self.journal.failure is not None and await self.journal.reopen():
+                self.drain.write_again()
+                log.warning("journal.reopened", epoch=self.epoch_id)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
     async def close(self) -> None:
         """Post what is left, give every lease back, end the epoch."""
         self._stopping.set()
-        if self._returning is not None:
-            await self._returning
+        await asyncio.gather(*self._chores)
         self.pool.close()
         await self.journal.close()
         await self.drain.close()

@@ -1,12 +1,12 @@
-"""The journal's writer: charges become durable in groups, one ``fdatasync`` for all that wait.
+"""The journal: charges are on the disk before an answer's last byte leaves.
 
-A thread of its own writes what has gathered and syncs it while the next group gathers. Open records
-are written, but nobody waits for them; a close record is waited for before the last byte of its
-answer leaves.
+Records gather while the disk is busy; a thread writes whatever has gathered and syncs it with one
+``fdatasync`` (group commit), so that the cost of a sync is shared by all calls that wait for it.
 
-A failed write or sync is final for this file: after a failed ``fdatasync`` the kernel may have
-dropped the pages and a second one would lie (https://wiki.postgresql.org/wiki/Fsync_Errors). Paid
-calls are refused from then on.
+When the disk fails, nothing is known about what was not synced: it is cut off, those who waited are
+told, and paid calls are refused. ``reopen`` begins a new segment when the disk can be written
+again; a sync that has failed is never tried again on the same file, because the system may have
+dropped what it could not write (https://lwn.net/Articles/752063/).
 """
 
 from __future__ import annotations
@@ -16,51 +16,72 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from latchgate.domain.errors import LedgerUnavailable
-from latchgate.storage.journal_file import MAGIC, CloseRecord, OpenRecord, encode
+from latchgate.storage.journal_file import (
+    CloseRecord,
+    OpenRecord,
+    encode,
+    journal_path,
+    segment_head,
+)
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+#: A segment that has grown so large is followed by a new one.
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 _REFUSAL = "Charges cannot be recorded just now, so paid calls are refused. Try again later."
 
 
 class Journal:
-    """Appends records to one epoch's file. Used from one event loop; the file belongs to a thread.
+    """Appends records to one epoch's journal. Used from one event loop; a thread has the file.
 
     ``interval_ms`` None syncs before every answer; a number syncs that often, and answers do not
     wait: a power cut may then lose the last moments' charges, a killed process does not.
     """
 
     def __init__(
-        self, path: Path, loop: asyncio.AbstractEventLoop, *, interval_ms: int | None
+        self,
+        folder: Path,
+        epoch_id: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        interval_ms: int | None,
     ) -> None:
-        self.path = path
+        self._folder = folder
+        self._epoch_id = epoch_id
         self._loop = loop
         self._interval_s = None if interval_ms is None else interval_ms / 1000
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._wake = threading.Condition()
-        self._gathered: list[bytes] = [MAGIC]
-        self._sync_wanted = True
+        self._gathered: list[bytes] = []
+        self._sync_wanted = False
         self._closing = False
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._end = len(MAGIC)
+        self._end = 0
+        self._number = 0
         self.synced_offset = 0
         self.failure: OSError | None = None
         #: Called on the loop whenever more is durable; the drain listens.
         self.on_synced: Callable[[], None] = _ignore
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        #: Called on the loop when the disk has failed, after those who waited were told.
+        self.on_failed: Callable[[], None] = _ignore
+        self._start(self._begin_segment(0, 0))
 
     @property
     def is_writable(self) -> bool:
         """Whether a paid call may begin."""
         return self.failure is None and not self._closing
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether answers wait until their charge is synced."""
+        return self._interval_s is None
 
     def open_call(self, record: OpenRecord) -> None:
         """Note a hold; nobody waits for it. Raises LedgerUnavailable."""
@@ -90,6 +111,20 @@ class Journal:
         self._waiting.append((offset, future))
         await future
 
+    async def reopen(self) -> bool:
+        """After a failure, go on in a new segment. False: the disk can't be written yet."""
+        self._number += 1
+        try:
+            file = await asyncio.to_thread(self._begin_segment, self._number, self.synced_offset)
+        except OSError as error:
+            self.failure = error
+            return False
+        self._gathered = []
+        self._end = self.synced_offset
+        self.failure = None
+        self._start(file)
+        return True
+
     async def close(self) -> None:
         """Write and sync what has gathered, and close the file."""
         with self._wake:
@@ -99,8 +134,28 @@ class Journal:
         await asyncio.to_thread(self._thread.join)
 
     # ── the writer's thread ─────────────────────────────────────────────────────────────────────
-    def _run(self) -> None:
-        written = 0
+    def _begin_segment(self, number: int, begins_at: int) -> int:
+        """Make a segment that is there after a power cut; returns its file. Raises OSError."""
+        path = journal_path(self._folder, self._epoch_id, number)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _write_all(file, segment_head(begins_at))
+            os.fdatasync(file)
+            _sync_folder(self._folder)
+        except OSError:
+            os.close(file)
+            with suppress(OSError):
+                path.unlink()
+            raise
+        return file
+
+    def _start(self, file: int) -> None:
+        args = (file, self.synced_offset)
+        self._thread = threading.Thread(target=self._run, args=args, name="journal", daemon=True)
+        self._thread.start()
+
+    def _run(self, file: int, begins_at: int) -> None:
+        synced = written = begins_at
         try:
             while True:
                 with self._wake:
@@ -109,19 +164,26 @@ class Journal:
                     sync, self._sync_wanted = self._sync_wanted, False
                     is_last = self._closing
                 data = b"".join(gathered)
-                _write_all(self._file, data)
+                _write_all(file, data)
                 written += len(data)
                 if sync or is_last:
-                    os.fdatasync(self._file)
-                    self._tell(self._on_synced, written)
+                    os.fdatasync(file)
+                    synced = written
+                    self._tell(self._on_synced, synced)
                 if is_last and not self._gathered:
                     return
+                if synced == written > begins_at + SEGMENT_BYTES_MAX:
+                    self._number += 1
+                    following = self._begin_segment(self._number, written)
+                    os.close(file)
+                    file, begins_at = following, written
                 if self._interval_s is not None and not is_last:
                     self._pause(self._interval_s)
         except OSError as error:
+            _cut_off(file, synced - begins_at)
             self._tell(self._on_failed, error)
         finally:
-            os.close(self._file)
+            os.close(file)
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
@@ -144,18 +206,33 @@ class Journal:
         self.on_synced()
 
     def _on_failed(self, error: OSError) -> None:
-        log.error("journal.failed", error=str(error), path=str(self.path))
+        log.error("journal.failed", error=str(error), epoch=self._epoch_id)
         self.failure = error
         while self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(LedgerUnavailable(_REFUSAL, internal=f"journal: {error}"))
+        self.on_failed()
 
 
 def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _cut_off(file: int, records_bytes: int) -> None:
+    """Take back what was not synced, so that no later start believes it. Needs no room."""
+    with suppress(OSError):
+        os.ftruncate(file, len(segment_head(0)) + records_bytes)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _ignore() -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import text
 
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
-from latchgate.storage.journal_file import CloseRecord, journal_path, scan
+from latchgate.storage.journal_file import CloseRecord, epoch_of, has_journal, scan
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -191,22 +191,21 @@ def _audit_calls(conn: Connection) -> Iterator[str]:
 def _audit_journals(conn: Connection, folder: Path) -> Iterator[str]:
     epochs = conn.execute(text("SELECT id, ended_us, journal_offset FROM epochs")).all()
     for epoch in epochs:
-        path = journal_path(folder, epoch.id)
-        if path.exists():
-            yield from _audit_journal(conn, epoch, path)
+        if has_journal(folder, epoch.id):
+            yield from _audit_journal(conn, epoch, folder)
         elif epoch.journal_offset:
-            yield f"epoch {epoch.id}: its journal {path.name} is missing"
-    known = {journal_path(folder, epoch.id) for epoch in epochs}
+            yield f"epoch {epoch.id}: its journal is missing"
+    known = {epoch.id for epoch in epochs}
     for path in sorted(folder.glob("*.journal")):
-        if path not in known:
+        if epoch_of(path) not in known:
             yield f"journal {path.name} belongs to no epoch"
 
 
-def _audit_journal(conn: Connection, epoch: AnyRow, path: Path) -> Iterator[str]:
+def _audit_journal(conn: Connection, epoch: AnyRow, folder: Path) -> Iterator[str]:
     """Each close record up to the posted offset has its event, with the same charge."""
     posted: dict[str, CloseRecord] = {}
     behind = 0
-    for offset, record in scan(path):
+    for offset, record in scan(folder, epoch.id):
         behind = offset
         if isinstance(record, CloseRecord) and offset <= epoch.journal_offset:
             posted[record.request_id] = record

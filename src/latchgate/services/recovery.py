@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latchgate.storage.charges import post_calls, post_interrupted
-from latchgate.storage.journal_file import CloseRecord, OpenRecord, journal_path, scan
+from latchgate.storage.journal_file import CloseRecord, OpenRecord, scan
 from latchgate.storage.leases import end_epoch, list_open_epochs
 
 if TYPE_CHECKING:
@@ -38,12 +38,11 @@ def recover(conn: Connection, *, journal_folder: Path, now_us: int) -> list[Reco
 def _settle_epoch(
     conn: Connection, epoch_id: str, offset: int, journal_folder: Path, now_us: int
 ) -> Recovered:
-    path = journal_path(journal_folder, epoch_id)
     opened: dict[str, OpenRecord] = {}
     unposted: list[CloseRecord] = []
     end = offset
     # Opens are read from the very start: a call may have begun long before the last posted one.
-    for behind, record in scan(path) if path.exists() else ():
+    for behind, record in scan(journal_folder, epoch_id):
         match record:
             case OpenRecord():
                 opened[record.request_id] = record
