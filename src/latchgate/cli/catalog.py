@@ -126,6 +126,9 @@ def model_add(
     tier: Annotated[
         str, typer.Option("--tier", metavar="TIER", help="standard or premium")
     ] = "standard",
+    thinks: Annotated[
+        bool, typer.Option("--thinks", help="It may think out of sight: hold all its output.")
+    ] = False,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
@@ -139,6 +142,7 @@ def model_add(
         tier=tier,
         context_tokens=context,
         output_tokens_max=max_output,
+        thinks=thinks,
         input_price=input_price,
         cached_price=cached_price,
         output_price=output_price,

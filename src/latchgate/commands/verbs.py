@@ -224,6 +224,7 @@ async def _model_add(world: World, args: Arguments) -> Answer:
     upstream_model, tier = args.find_text("upstream_model"), args.find_text("tier")
     context_tokens = args.count("context_tokens")
     output_tokens_max = args.find_count("output_tokens_max")
+    is_thinking = args.flag("thinks")
     terms = _terms(args)
     args.close()
     view = await world.services.catalog.add_model(
@@ -233,6 +234,7 @@ async def _model_add(world: World, args: Arguments) -> Answer:
         tier=tier or "standard",
         context_tokens=context_tokens,
         output_tokens_max=output_tokens_max,
+        is_thinking=is_thinking,
         terms=terms,
         actor=CLI.actor,
     )

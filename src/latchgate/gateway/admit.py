@@ -33,15 +33,22 @@ _NO_KEY = (
     "You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY. "
     "You can create one on the API keys page of this platform's console."
 )
+#: Output that a stream holds at a time, in tokens.
+SLICE_TOKENS = 512
 _QUOTES = "'\"“”‘’ \t"
 
 
 @dataclass(slots=True)
 class Allowance:
-    """What a call may use: its hold, and the output tokens that the hold carries."""
+    """What a call may use: its hold, and the output tokens that the hold carries.
+
+    ``output_tokens`` is what each choice may produce at most; ``held_tokens`` what the hold carries
+    of all choices together, which for a stream grows as it goes.
+    """
 
     hold: Hold
     output_tokens: int
+    held_tokens: int
     is_clamped: bool
     input_tokens_max: int
 
@@ -120,18 +127,22 @@ class Admission:
         )
         output_max = min(model.output_tokens_max, model.context_tokens)
         asked = min(call.output_tokens_asked or output_max, output_max)
-        wanted = price.bound_nanos(input_max, asked * call.choices)
+        # A stream holds its output slice by slice, unless something of it can't be seen passing.
+        is_sliced = call.is_stream and not is_strict and not model.is_thinking
+        first = min(asked, SLICE_TOKENS) if is_sliced else asked
+        wanted = price.bound_nanos(input_max, first * call.choices)
         least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
         windows = () if price.is_free else entry.windows_at(self._clock.now_us())
         hold = await self._purse.hold(windows, wanted=wanted, least=least)
         if isinstance(hold, Shortage):
             raise _too_expensive(entry, least, hold)
-        allowed = asked
+        allowed, held = asked, first
         if hold.amount_nanos < wanted:
             affordable = price.output_tokens_affordable(input_max, hold.amount_nanos)
-            allowed = asked if affordable is None else min(asked, affordable // call.choices)
+            if affordable is not None:
+                allowed = held = min(first, affordable // call.choices)
         is_clamped = allowed < (call.output_tokens_asked or asked)
-        return Allowance(hold, allowed, is_clamped, input_max)
+        return Allowance(hold, allowed, held * call.choices, is_clamped, input_max)
 
 
 def key_text(headers: dict[bytes, bytes], query: bytes) -> str:

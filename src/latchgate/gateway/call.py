@@ -9,6 +9,7 @@ import structlog
 
 from latchgate.domain.errors import InvalidKey, LatchgateError, LedgerUnavailable
 from latchgate.domain.usage import NOTHING, Usage
+from latchgate.gateway.admit import SLICE_TOKENS
 from latchgate.gateway.request import ClientGone
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
 
@@ -19,17 +20,26 @@ if TYPE_CHECKING:
     from latchgate.gateway.directory import KeyEntry, ModelEntry
     from latchgate.gateway.drain import Drain
     from latchgate.gateway.journal import Journal
+    from latchgate.gateway.purse import Purse
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
 
 log = structlog.get_logger()
 
-Outcome = Literal["answered", "hung_up", "cut", "failed"]
+Outcome = Literal["answered", "ran_dry", "hung_up", "cut", "failed"]
 
 #: How our own count works where the upstream's is missing or absurd: a published rule. Every piece
 #: of text counts as one token, and eight bytes as at least one; a prompt as a token for four bytes.
 BYTES_PER_PROMPT_TOKEN = 4
 BYTES_PER_OUTPUT_TOKEN_MAX = 8
+#: How a stream's output is estimated as it passes, on the safe side of what models do.
+BYTES_PER_OUTPUT_TOKEN_USUAL = 4
+#: How far ahead of what has passed a stream holds more, in tokens.
+AHEAD_TOKENS = 256
+
+
+class RanDry(Exception):
+    """A stream has used up what there is to hold: it ends here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class Books:
     """Where a call's money is noted."""
 
     clock: Clock
+    purse: Purse
     journal: Journal
     drain: Drain
 
@@ -107,6 +118,40 @@ class Call:
         if self.first_byte_us is None:
             self.first_byte_us = self._books.clock.now_us()
 
+    def note_output(self, text_bytes: int) -> bool:
+        """A piece of a stream's text has come: hold more ahead of need.
+
+        False: what passes has used up the hold, and more can't be held without waiting.
+        """
+        self.text_pieces += 1
+        self.text_bytes += text_bytes
+        passed = max(self.text_pieces, self.text_bytes // BYTES_PER_OUTPUT_TOKEN_USUAL)
+        held = self.allowance.held_tokens
+        if passed + AHEAD_TOKENS <= held:
+            return True
+        more, amount_nanos = self._next_slice()
+        if more == 0:
+            return True  # all that it may produce is held already
+        if self._books.purse.extend(self.allowance.hold, amount_nanos):
+            self.allowance.held_tokens += more
+            return True
+        return passed < held
+
+    async def hold_more(self) -> None:
+        """Wait for the next slice; a stream for which there is none ends here."""
+        more, amount_nanos = self._next_slice()
+        if await self._books.purse.extend_slowly(self.allowance.hold, amount_nanos):
+            self.allowance.held_tokens += more
+        else:
+            self._stop("ran_dry", RanDry())
+
+    def _next_slice(self) -> tuple[int, int]:
+        """The output tokens that are held next, and what they cost at most."""
+        allowance = self.allowance
+        missing = allowance.output_tokens * self.chat.choices - allowance.held_tokens
+        more = max(0, min(missing, SLICE_TOKENS))
+        return more, self.model.price.bound_nanos(0, more)
+
     def _on_gone(self) -> None:
         self._stop("hung_up", ClientGone())
 
@@ -146,8 +191,11 @@ class Call:
         self._entry.running.discard(self)
         self._connection = None  # it carries other calls from now on
         usage, counted_by = self._counted()
+        self.usage = usage
         hold = self.allowance.hold
         actual_nanos = self.model.price.charge_nanos(usage)
+        if actual_nanos > hold.amount_nanos:
+            self._hold_up_to(actual_nanos)
         self.charge_nanos = min(actual_nanos, hold.amount_nanos)
         record = self._close_record(usage, counted_by, actual_nanos - self.charge_nanos)
         hold.settle(self.charge_nanos)
@@ -160,6 +208,14 @@ class Call:
             self.charge_nanos = 0
             if not self.model.price.is_free:
                 raise
+
+    def _hold_up_to(self, actual_nanos: int) -> None:
+        """A stream was ahead of its estimate: hold what it may have used, if that is free."""
+        tokens = self.allowance.output_tokens * self.chat.choices
+        bound_nanos = self.model.price.bound_nanos(self.allowance.input_tokens_max, tokens)
+        missing_nanos = min(actual_nanos, bound_nanos) - self.allowance.hold.amount_nanos
+        if missing_nanos > 0:
+            self._books.purse.extend(self.allowance.hold, missing_nanos)
 
     def _counted(self) -> tuple[Usage, str]:
         if self.usage is not None and self.usage.is_sane:
@@ -181,7 +237,7 @@ class Call:
             price_id=opened.price_id,
             model=opened.model,
             app=opened.app,
-            hold_nanos=opened.hold_nanos,
+            hold_nanos=self.allowance.hold.amount_nanos,
             is_stream=opened.is_stream,
             started_us=opened.started_us,
             ip=opened.ip,

@@ -100,6 +100,7 @@ class ModelEntry:
     context_tokens: int
     output_tokens_max: int
     message_tokens: int
+    is_thinking: bool
     created_us: int
     price: Price
     target: Target
@@ -280,6 +281,7 @@ def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> M
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,
         message_tokens=row.message_tokens,
+        is_thinking=bool(row.is_thinking),
         created_us=row.created_us,
         price=Price(row.price_id, row.input_picos, row.cached_picos, row.output_picos),
         target=target,

@@ -102,7 +102,7 @@ class Engine:
                 activate,
                 running_per_key_max=settings.running_per_key_max,
             ),
-            Books(self._clock, self.journal, self.drain),
+            Books(self._clock, self.purse, self.journal, self.drain),
             self.pool,
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
             key_figures,

@@ -216,6 +216,20 @@ class Purse:
                 self._refill_ahead(piece, ahead_nanos)
         return is_extended
 
+    async def extend_slowly(self, hold: Hold, amount_nanos: int) -> bool:
+        """Hold more for a running call, waiting as a new one would. False: there is no more."""
+        until_s = asyncio.get_running_loop().time() + self._wait_s
+        while hold.is_open:
+            for piece in hold.slices:
+                if piece.free_nanos < amount_nanos and not piece.is_dry:
+                    await self._refill(piece, amount_nanos)
+            if hold.extend(amount_nanos):
+                return True
+            tightest = min(hold.slices, key=_free)
+            if tightest.is_dry and not await self._freed(tightest, amount_nanos, until_s):
+                return False
+        return False
+
     # ── leases ──────────────────────────────────────────────────────────────────────────────────
     async def _refill(self, piece: Slice, wanted_nanos: int) -> None:
         async with piece.refilling:

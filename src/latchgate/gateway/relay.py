@@ -6,6 +6,7 @@ differs, and the usage that the client did or did not ask for.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import msgspec
 
 from latchgate.domain.errors import LatchgateError, UpstreamFailed
 from latchgate.gateway import replies
+from latchgate.gateway.call import RanDry
 from latchgate.upstream.answers import Piece, garbled, parse_piece, refusal
 from latchgate.upstream.sse import EventScanner, EventTooLong, data_of
 
@@ -63,6 +65,10 @@ class EventRelay:
         self._renames = _renames(call)
         self.refusal_body = bytearray()
         self._usage_event: bytes | None = None
+        self._first_data = b""
+        self._is_full = False
+        #: Waits for more money to hold; nothing is read from the upstream meanwhile.
+        self._holding: asyncio.Task[None] | None = None
 
     def on_connected(self, connection: Connection) -> None:
         """Know the connection, and slow it down when the client is slow."""
@@ -76,11 +82,25 @@ class EventRelay:
         self._request.on_flow = None
 
     def _on_flow(self, is_full: bool) -> None:  # noqa: FBT001 - a hook
+        self._is_full = is_full
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read from the upstream while the client keeps up and there is money for more."""
         if self._connection is not None:
-            if is_full:
+            if self._is_full or self._holding is not None:
                 self._connection.pause()
             else:
                 self._connection.resume()
+
+    async def _hold_more(self) -> None:
+        try:
+            await self._call.hold_more()
+        except LatchgateError as error:
+            self._fail(error)
+        finally:
+            self._holding = None
+            self._regulate()
 
     def on_chunk(self, chunk: bytes) -> None:
         """Pass on what is whole. A stream that makes no sense ends here."""
@@ -119,6 +139,8 @@ class EventRelay:
                 "The model's server broke off. What had arrived is charged, the rest is not.",
                 internal=bytes(piece.error)[:300].decode("utf-8", "replace"),
             )
+        if not self._first_data:
+            self._first_data = data
         self._count(piece)
         if piece.usage is not None and not piece.choices:
             self._usage_event = data
@@ -138,15 +160,36 @@ class EventRelay:
         if usage is not None:
             self._call.usage = usage
         size = piece.text_bytes()
-        if size:
-            self._call.text_pieces += 1
-            self._call.text_bytes += size
+        if size and not self._call.note_output(size) and self._holding is None:
+            self._holding = asyncio.create_task(self._hold_more())
+            self._regulate()
 
     def last_bytes(self) -> bytes:
         """What was kept back: the usage, if the client asked for it, and the end."""
         if self._usage_event is None or not self._call.chat.wants_usage:
             return DONE
         return b"data: " + with_cost(self._usage_event, self._call) + b"\n\n" + DONE
+
+    def early_end(self) -> bytes:
+        """The end of a stream that ran dry: as if it had reached its ``max_tokens``."""
+        call, usage = self._call, self._call.usage
+        chunk = msgspec.json.decode(self._first_data)
+        chunk["choices"] = [
+            {"index": index, "delta": {}, "logprobs": None, "finish_reason": "length"}
+            for index in range(call.chat.choices)
+        ]
+        chunk["model"] = call.model.name
+        chunk.pop("usage", None)
+        ends = [chunk]
+        if call.chat.wants_usage and usage is not None:
+            counts = {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+                "cost_nanos": call.charge_nanos,
+            }
+            ends = [{**chunk, "usage": None}, {**chunk, "choices": [], "usage": counts}]
+        return b"".join(b"data: " + msgspec.json.encode(end) + b"\n\n" for end in ends) + DONE
 
 
 async def relay_whole(
@@ -176,6 +219,11 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: by
     answer = await pool.send(call.model.target, outgoing, relay)
     try:
         await answer.done()
+    except RanDry:
+        await call.settle()
+        request.start_stream(*allowance_lines(call))
+        request.end_stream(relay.early_end())
+        return
     finally:
         relay.let_go()
     if answer.head.status != 200:  # noqa: PLR2004 - OK

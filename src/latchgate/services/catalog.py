@@ -163,6 +163,7 @@ class Catalog:
         output_tokens_max: int | None,
         terms: ModelTerms,
         message_tokens: int = MESSAGE_TOKENS_DEFAULT,
+        is_thinking: bool = False,
         actor: str = CLI.actor,
     ) -> ModelView:
         """Put a model on offer. Raises InvalidRequest, NotFound for the upstream, or Conflict."""
@@ -189,6 +190,7 @@ class Catalog:
                 context_tokens=context_tokens,
                 output_tokens_max=output_tokens_max,
                 message_tokens=message_tokens,
+                is_thinking=int(is_thinking),
                 created_us=now_us,
                 removed_us=None,
             )
@@ -231,6 +233,7 @@ class Catalog:
                     context_tokens=context_tokens,
                     output_tokens_max=context_tokens,
                     message_tokens=message_tokens,
+                    is_thinking=0,
                     created_us=now_us,
                     removed_us=None,
                 )

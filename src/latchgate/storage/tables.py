@@ -206,6 +206,7 @@ models = _table(
     _int("context_tokens"),
     _int("output_tokens_max"),
     _int("message_tokens"),  # most tokens that a message costs beyond its bytes
+    _int("is_thinking"),  # it may produce output that does not show in a stream
     _int("created_us"),
     _int("removed_us", null=True),
     CheckConstraint("tier IN ('standard', 'premium')", name="tier"),
@@ -275,7 +276,7 @@ usage_events = _table(
     _int("hold_nanos"),
     _int("charge_nanos"),
     _int("overrun_nanos"),
-    _text("outcome"),  # answered | hung_up | cut | failed | interrupted
+    _text("outcome"),  # answered | ran_dry | hung_up | cut | failed | interrupted
     _text("counted_by"),  # upstream | gateway | nobody
     _int("is_stream"),
     _int("http_status"),
