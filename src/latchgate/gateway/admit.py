@@ -19,6 +19,8 @@ from latchgate.domain.errors import (
     RateLimited,
 )
 from latchgate.domain.money import format_usd
+from latchgate.domain.secrets import masked
+from latchgate.gateway.directory import REFUSAL
 from latchgate.gateway.purse import Hold, Shortage
 
 if TYPE_CHECKING:
@@ -82,7 +84,10 @@ class Admission:
             )
         if entry.state == "pending":
             # The first use of a fresh key ends the one that it replaces.
-            await self._activate(entry)
+            try:
+                await self._activate(entry)
+            except NotFound:  # another replacement was quicker
+                raise InvalidKey(REFUSAL.format(shown=masked(text))) from None
         return entry
 
     def get_model(self, name: str, entry: KeyEntry) -> ModelEntry:
@@ -103,6 +108,15 @@ class Admission:
                 param="model",
             )
         return model
+
+    def check_still_welcome(self, entry: KeyEntry) -> None:
+        """What may have changed while a call's body and money were on their way.
+
+        Raises InvalidKey when its key has ended, RateLimited when too many calls run by now.
+        """
+        if entry.has_ended:
+            raise InvalidKey("This API key was revoked while the call was on its way.")
+        self.check_concurrency(entry)
 
     def check_concurrency(self, entry: KeyEntry) -> None:
         """Raise RateLimited while the key has too many calls running."""

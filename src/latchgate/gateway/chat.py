@@ -1,9 +1,8 @@
 """Peek: what admission must know of a chat call, and the body that goes upstream.
 
 The body is read once, into the raw text of each of its fields. Fields are checked against an
-allowlist with bounds; the body that goes upstream is put together again from the raw texts that
-were checked, so that what was bounded is what is sent, whatever two JSON parsers think of
-doubled keys. Nothing inside a field is changed.
+allowlist with bounds; the body that goes upstream is put together again from what was checked, so
+that what was bounded is what is sent, whatever two JSON parsers think of doubled keys.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from latchgate.gateway import fields, messages
 
 TOKENS_ASKED_MAX = 2**31
 CHOICES_MAX = 128
+TOKEN_ID_DIGITS_MAX = 7
 #: What a chat template may add to a prompt that has tools or a response format, in tokens.
 TOOL_TOKENS = 1024
 
@@ -41,7 +41,7 @@ def _check_stream_options(value: Any, param: str) -> None:
 def _check_logit_bias(value: Any, param: str) -> None:
     fields.mapping(value, param, size_max=1000)
     for key, bias in value.items():
-        if not (key.isascii() and key.isdigit() and int(key) < 10_000_000):  # noqa: PLR2004
+        if not (key.isascii() and key.isdigit() and len(key) <= TOKEN_ID_DIGITS_MAX):
             raise fields.refuse(f"'{param}' has a key that is no token id.", "invalid_value", param)
         fields.decimal(-100, 100)(bias, param)
 
@@ -146,7 +146,7 @@ def parse_chat(
         )
     asked = values.get("max_completion_tokens") or values.get("max_tokens")
     forwarded = {
-        name: bytes(text)
+        name: _as_checked(text, values[name])
         for name, text in raw.items()
         if name not in _NOT_FORWARDED and values[name] is not None
     }
@@ -165,6 +165,11 @@ def parse_chat(
         has_tools=bool(values.get("tools") or values.get("response_format")),
         _raw=forwarded,
     )
+
+
+def _as_checked(text: msgspec.Raw, value: Any) -> bytes:
+    """A field's JSON: of a list or an object only what was checked, with no key twice."""
+    return msgspec.json.encode(value) if isinstance(value, dict | list) else bytes(text)
 
 
 def model_name(raw: dict[str, msgspec.Raw]) -> str:

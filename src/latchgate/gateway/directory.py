@@ -72,6 +72,8 @@ class KeyEntry:
     budgets: tuple[BudgetEntry, ...]
     zone: ZoneInfo
     running: set[Cuttable] = field(default_factory=set)
+    #: The key or its account is no longer what it was when this was read.
+    has_ended: bool = False
     _windows: tuple[Window, ...] = ()
     _windows_until_us: int = 0
 
@@ -238,6 +240,7 @@ class Directory:
     def _forget(self, key_id: str, full_digest: bytes) -> None:
         del self._digest_of[key_id]
         entry = self._by_digest.pop(full_digest)
+        entry.has_ended = True
         for call in list(entry.running):
             call.cut()
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from latchgate.clock import SECOND_US
-from latchgate.domain.errors import MethodNotAllowed, NotFound, Unsupported
+from latchgate.domain.errors import LatchgateError, MethodNotAllowed, NotFound, Unsupported
 from latchgate.gateway import replies
 from latchgate.gateway.admit import app_label
 from latchgate.gateway.call import Books, Call
@@ -131,10 +131,18 @@ class Endpoints:
         _check_content_type(request)
         self._admission.check_concurrency(entry)
         raw = decode_object(await request.read_body(bytes_max=self._bounds.body_bytes_max))
+        if entry.has_ended:  # while the body was on its way
+            entry = await self._admission.get_key(request.headers, request.query)
         model = self._admission.get_model(model_name(raw), entry)
         chat = parse_chat(raw, extra_fields=model.extra_fields)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
         allowance = await self._admission.hold(entry, model, chat, is_strict=is_strict)
+        # From here to the call's opening nothing waits: what is checked still holds then.
+        try:
+            self._admission.check_still_welcome(entry)
+        except LatchgateError:
+            allowance.hold.release()
+            raise
         app = app_label(request.headers)
         call = Call(self._books, request, entry, model, chat, allowance, app)
         body = chat.upstream_body(model=model.upstream_model, output_tokens=allowance.output_tokens)

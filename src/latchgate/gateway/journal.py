@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -156,19 +157,22 @@ class Journal:
 
     def _run(self, file: int, begins_at: int) -> None:
         synced = written = begins_at
+        sync_due_s = 0.0
         try:
             while True:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._gathered or self._closing)
-                    gathered, self._gathered = self._gathered, []
-                    sync, self._sync_wanted = self._sync_wanted, False
-                    is_last = self._closing
+                gathered, sync, is_last = self._gather(
+                    None if synced == written else max(0.0, sync_due_s - time.monotonic())
+                )
                 data = b"".join(gathered)
                 _write_all(file, data)
                 written += len(data)
+                if self._interval_s is not None:
+                    # Written at once, so that a killed process loses nothing; synced when due.
+                    sync = synced < written and time.monotonic() >= sync_due_s
                 if sync or is_last:
                     os.fdatasync(file)
                     synced = written
+                    sync_due_s = time.monotonic() + (self._interval_s or 0.0)
                     self._tell(self._on_synced, synced)
                 if is_last and not self._gathered:
                     return
@@ -177,17 +181,25 @@ class Journal:
                     following = self._begin_segment(self._number, written)
                     os.close(file)
                     file, begins_at = following, written
-                if self._interval_s is not None and not is_last:
-                    self._pause(self._interval_s)
         except OSError as error:
             _cut_off(file, synced - begins_at)
             self._tell(self._on_failed, error)
         finally:
             os.close(file)
 
-    def _pause(self, seconds: float) -> None:
+    def _gather(self, wait_s: float | None) -> tuple[list[bytes], bool, bool]:
+        """What has gathered, whether somebody waits for it, and whether it is the last.
+
+        Waits for something, but ``wait_s`` at most where a sync is due then.
+        """
         with self._wake:
-            self._wake.wait_for(lambda: self._closing, timeout=seconds)
+            is_due = self._interval_s is not None and wait_s is not None
+            self._wake.wait_for(
+                lambda: self._gathered or self._closing, timeout=wait_s if is_due else None
+            )
+            gathered, self._gathered = self._gathered, []
+            sync, self._sync_wanted = self._sync_wanted, False
+            return gathered, sync, self._closing
 
     def _tell(self, function: Callable[[T], None], value: T) -> None:
         try:

@@ -65,7 +65,8 @@ def _check_message(message: Any, param: str, called: set[str]) -> None:
     tool_calls = message.get("tool_calls")
     if tool_calls is not None:
         called.update(_check_tool_calls(tool_calls, f"{param}.tool_calls"))
-    if role == "tool" and message.get("tool_call_id") not in called:
+    tool_call_id = message.get("tool_call_id")
+    if role == "tool" and not (isinstance(tool_call_id, str) and tool_call_id in called):
         raise refuse(
             f"'{param}.tool_call_id' names no tool call of a message before it.",
             "invalid_value",

@@ -11,6 +11,7 @@ from latchgate.gateway.fields import DEPTH_MAX, kind_of, refuse, shallow
 PATTERN_CHARS_MAX = 256
 REPEAT_MAX = 1000
 NODES_MAX = 2000
+REFERENCES_DEEP_MAX = 64
 
 _REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _NESTED_REPEAT = re.compile(r"[*+}]\)+[*+{]")
@@ -74,6 +75,8 @@ def _check_references(schema: dict[str, Any], param: str, code: str) -> None:
     """Follow every ``$ref``; one that comes back to itself would be an endless grammar."""
 
     def visit(reference: str, trail: tuple[str, ...]) -> None:
+        if len(trail) > REFERENCES_DEEP_MAX:
+            raise _refused("its references go too deep", param, code)
         if reference in trail:
             raise _refused("it refers to itself", param, code)
         target = _resolve(schema, reference)

@@ -21,7 +21,7 @@ from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins, hash_of
 from latchgate.services.sessions import token_hash
 from latchgate.storage import accounts as rows
-from latchgate.storage.invitations import redeem_invitation
+from latchgate.storage.invitations import is_invited, redeem_invitation
 from latchgate.storage.ledger import open_account_books, post_credit
 
 if TYPE_CHECKING:
@@ -108,8 +108,11 @@ class Accounts:
         password_hash = await self._passwords.hash(password)
         is_his = await self._passwords.verify(hash_of(found), password)
         now_us = self._clock.now_us()
+        if mode == "invite":
+            # Before anything depends on whether the address has an account.
+            await self._store.read(_check_invited, invitation, key, now_us)
         if found is not None:
-            return await self._sign_up_again(found, caller, now_us, is_his=is_his)
+            return await self._sign_up_again(found, email, caller, now_us, is_his=is_his)
 
         def transaction(conn: Connection) -> LoggedIn | None:
             if rows.find_person(conn, key) is not None:
@@ -124,12 +127,10 @@ class Accounts:
         return await self._store.write(transaction) or self._logins.decoy(email)
 
     async def _sign_up_again(
-        self, found: AnyRow, caller: Caller, now_us: int, *, is_his: bool
+        self, found: AnyRow, typed: str, caller: Caller, now_us: int, *, is_his: bool
     ) -> LoggedIn:
         if is_his:
-            return await self._store.write(
-                self._logins.open, found.user_id, found.email, caller, now_us
-            )
+            return await self._store.write(self._logins.open, found.user_id, typed, caller, now_us)
         base_url = self._settings.server.base_url
         letter = letters.already_signed_up(found.email, f"{base_url}/login", f"{base_url}/forgot")
         self._mail.post(letter)
@@ -141,7 +142,7 @@ class Accounts:
             action="user.sign_up_again",
             target=found.user_id,
         )
-        return self._logins.decoy(found.email)
+        return self._logins.decoy(typed)
 
     async def create(
         self, email: str, password: str, *, is_operator: bool, credit_nanos: int | None, actor: str
@@ -251,15 +252,23 @@ class Accounts:
 
 
 def _redeem(conn: Connection, invitation: str | None, key: str, now_us: int) -> None:
-    is_invited = invitation is not None and redeem_invitation(
+    if invitation is None or not redeem_invitation(
         conn, token_hash(invitation), key, now_us=now_us
+    ):
+        raise _not_invited()
+
+
+def _check_invited(conn: Connection, invitation: str | None, key: str, now_us: int) -> None:
+    if invitation is None or not is_invited(conn, token_hash(invitation), key, now_us=now_us):
+        raise _not_invited()
+
+
+def _not_invited() -> Forbidden:
+    return Forbidden(
+        "Sign-up is by invitation here, and this invitation is missing, used or too old. Ask "
+        "the operator for one.",
+        code="invitation_required",
     )
-    if not is_invited:
-        raise Forbidden(
-            "Sign-up is by invitation here, and this invitation is missing, used or too old. Ask "
-            "the operator for one.",
-            code="invitation_required",
-        )
 
 
 def _get(conn: Connection, email: str) -> AnyRow:

@@ -10,7 +10,8 @@ It reads the database and the journals, and writes nothing. What it holds true:
 * each charge is its tokens at its price, rounded once, and never above its hold;
 * what a window has leased is what the leases of living epochs add up to; no window is beyond its
   ceiling;
-* no account has two live keys; each epoch's posted offset is within its journal.
+* no row speaks of one that is gone; no account has two live keys; each epoch's posted offset is
+  within its journal, and an ended one's journal is posted whole.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
 from latchgate.storage.journal_file import CloseRecord, epoch_of, has_journal, scan
+from latchgate.storage.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -144,6 +146,27 @@ _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
            JOIN epochs e ON e.id = l.epoch_id WHERE e.ended_us IS NOT NULL""",
     ),
     (
+        "usage posting {id}: it charges {charged}, and revenue has {booked} of it",
+        """SELECT p.id, -p.amount_nanos AS charged, coalesce(e.amount_nanos, 0) AS booked
+           FROM postings p LEFT JOIN ledger_entries e
+             ON e.posting_id = p.id AND e.ledger_account_id = 'revenue'
+           WHERE p.kind = 'usage' AND -p.amount_nanos <> coalesce(e.amount_nanos, 0)""",
+    ),
+    (
+        "credit posting {id}: it gives {amount_nanos}, and funding has {booked} of it",
+        """SELECT p.id, p.amount_nanos, coalesce(-e.amount_nanos, 0) AS booked
+           FROM postings p LEFT JOIN ledger_entries e
+             ON e.posting_id = p.id AND e.ledger_account_id = 'funding'
+           WHERE p.kind NOT IN ('usage', 'overrun')
+             AND p.amount_nanos <> coalesce(-e.amount_nanos, 0)""",
+    ),
+    (
+        "account {account_id}: the window of its credit budget {id} is missing",
+        """SELECT b.account_id, b.id FROM budgets b
+           LEFT JOIN budget_windows w ON w.budget_id = b.id
+           WHERE b.kind = 'credit' AND w.budget_id IS NULL""",
+    ),
+    (
         "account {account_id} has {count} live keys",
         """SELECT account_id, count(*) AS count FROM api_keys WHERE state = 'live'
            GROUP BY account_id HAVING count(*) > 1""",
@@ -164,12 +187,29 @@ def audit(conn: Connection, *, journal_folder: Path) -> AuditReport:
     for sentence, query in _DISAGREEMENTS:
         rows = conn.execute(text(query)).all()
         findings += [sentence.format(**row._mapping) for row in rows]  # noqa: SLF001 - public
+    findings += _audit_references(conn)
     findings += _audit_calls(conn)
     findings += _audit_journals(conn, journal_folder)
     rest = len(findings) - FINDINGS_MAX
     if rest > 0:
         findings = [*findings[:FINDINGS_MAX], f"and {rest} more"]
     return AuditReport(tuple(findings), _counts(conn))
+
+
+def _audit_references(conn: Connection) -> Iterator[str]:
+    """Rows that speak of rows which are gone."""
+    for table in metadata.sorted_tables:
+        for reference in table.foreign_keys:
+            parent = reference.column.table.alias("parent")
+            query = (
+                select(reference.parent)
+                .outerjoin(parent, parent.c[reference.column.name] == reference.parent)
+                .where(reference.parent.is_not(None), parent.c[reference.column.name].is_(None))
+                .distinct()
+                .limit(FINDINGS_MAX)
+            )
+            for (gone,) in conn.execute(query):
+                yield f"{table.name}: {reference.column.table.name} {gone} is missing"
 
 
 def _audit_calls(conn: Connection) -> Iterator[str]:
@@ -194,7 +234,7 @@ def _audit_journals(conn: Connection, folder: Path) -> Iterator[str]:
         if has_journal(folder, epoch.id):
             yield from _audit_journal(conn, epoch, folder)
         elif epoch.journal_offset:
-            yield f"epoch {epoch.id}: its journal is missing"
+            yield f"epoch {epoch.id}: its journal {epoch.id}.journal is missing"
     known = {epoch.id for epoch in epochs}
     for path in sorted(folder.glob("*.journal")):
         if epoch_of(path) not in known:
@@ -205,10 +245,16 @@ def _audit_journal(conn: Connection, epoch: AnyRow, folder: Path) -> Iterator[st
     """Each close record up to the posted offset has its event, with the same charge."""
     posted: dict[str, CloseRecord] = {}
     behind = 0
+    forgotten = 0
     for offset, record in scan(folder, epoch.id):
         behind = offset
-        if isinstance(record, CloseRecord) and offset <= epoch.journal_offset:
-            posted[record.request_id] = record
+        if isinstance(record, CloseRecord):
+            if offset <= epoch.journal_offset:
+                posted[record.request_id] = record
+            else:
+                forgotten += 1
+    if forgotten and epoch.ended_us is not None:
+        yield f"epoch {epoch.id} has ended, and {forgotten} calls of its journal are not posted"
     if epoch.journal_offset > behind:
         yield (
             f"epoch {epoch.id}: posted up to byte {epoch.journal_offset}, but its journal is "

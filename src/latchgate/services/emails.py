@@ -32,7 +32,8 @@ def checked_email(text: str) -> str:
 
 def email_key(email: str) -> str:
     """The spelling under which an address is looked up: one for all its cases and forms."""
-    return unicodedata.normalize("NFKC", email).casefold()
+    folded = unicodedata.normalize("NFKD", email).casefold()
+    return unicodedata.normalize("NFKC", folded)
 
 
 def find_key(text: str) -> str | None:
@@ -44,7 +45,9 @@ def find_key(text: str) -> str | None:
 
 
 def _is_mixed(text: str) -> bool:
-    names = [unicodedata.name(char, "") for char in text if char.isalpha()]
+    # Wide and bold letters count as what they stand for.
+    plain = unicodedata.normalize("NFKC", text)
+    names = [unicodedata.name(char, "") for char in plain if char.isalpha()]
     return sum(any(name.startswith(script) for name in names) for script in _SCRIPTS) > 1
 
 

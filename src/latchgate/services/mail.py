@@ -114,7 +114,8 @@ class Mail:
         message["Message-ID"] = make_msgid(domain="latchgate")
         message["Date"] = datetime.fromtimestamp(self._clock.now_us() / SECOND_US, UTC)
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text)
+        # Plain lines stay as they are, however long a link: a file in the outbox is for people.
+        message.set_content(letter.text, cte="7bit" if letter.text.isascii() else None)
         return message
 
     def _put_into_outbox(self, letter: Letter, message: EmailMessage) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 R = TypeVar("R")
 
@@ -23,7 +26,7 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher = _HASHER) -> None:
         self._hasher = hasher
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
-        self._decoy: str | None = None
+        self._decoy = _decoy(hasher)
 
     async def hash(self, password: str) -> str:
         """An argon2id hash in its usual encoding, with a salt of its own."""
@@ -32,8 +35,6 @@ class Passwords:
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password is right. For None the same work is done, and the answer is no."""
         if password_hash is None:
-            if self._decoy is None:
-                self._decoy = await self.hash("nobody's password")
             await self._run(self._verify, self._decoy, password)
             return False
         return await self._run(self._verify, password_hash, password)
@@ -54,3 +55,13 @@ class Passwords:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
+
+
+def _decoy(hasher: PasswordHasher) -> str:
+    """A hash of no password, in the usual encoding: to verify against it is the usual work."""
+    salt, nothing = (
+        b64encode(os.urandom(size)).decode().rstrip("=")
+        for size in (hasher.salt_len, hasher.hash_len)
+    )
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${cost}${salt}${nothing}"

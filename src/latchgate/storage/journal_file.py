@@ -105,8 +105,8 @@ def has_journal(folder: Path, epoch_id: str) -> bool:
 def scan(folder: Path, epoch_id: str) -> Iterator[tuple[int, Record]]:
     """Every whole record of an epoch with the offset behind it, up to the first broken one."""
     segments = _list_segments(folder, epoch_id)
-    ends = [begins_at for begins_at, _ in segments[1:]]
-    for (begins_at, path), ends_at in zip(segments, [*ends, None], strict=True):
+    for number, (begins_at, path) in enumerate(segments, start=1):
+        ends_at = segments[number][0] if number < len(segments) else None
         for offset, record in _scan_segment(path, begins_at):
             if ends_at is not None and offset > ends_at:
                 break

@@ -137,7 +137,7 @@ class Pool:
         except TimeoutError:
             self._count -= 1
             raise timed_out("connect") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that can't be a host's
             self._count -= 1
             raise broke(f"connect: {error}") from None
         return connection

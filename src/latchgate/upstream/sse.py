@@ -7,6 +7,9 @@ are never changed here.
 
 from __future__ import annotations
 
+#: May stand before the first event, and means nothing.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 class EventTooLong(ValueError):
     """A single event is larger than a sane server sends."""
@@ -24,9 +27,10 @@ class EventScanner:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that this chunk completes. Raises EventTooLong."""
+        ends_with_cr = bool(self._pieces) and self._pieces[-1].endswith(b"\r")
         self._pieces.append(chunk)
         self._size += len(chunk)
-        if b"\n" not in chunk and b"\r" not in chunk:
+        if b"\n" not in chunk and b"\r" not in chunk and not ends_with_cr:
             # Nothing can end here: joining now would copy a long event once for every chunk of it.
             self._check_size()
             return []
@@ -51,5 +55,6 @@ def data_of(event: bytes) -> bytes | None:
     """The payload of an event's ``data:`` lines, joined; None for comments and other fields."""
     if event.startswith(b"data:") and event.count(b"\n") == 2:  # noqa: PLR2004 - the usual case
         return event[5:-2].strip(b" ")
+    event = event.removeprefix(BYTE_ORDER_MARK)
     lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line[:5] == b"data:"]
     return b"\n".join(lines) if lines else None

@@ -1,0 +1,210 @@
+"""Guards the schema: migrations give what tables.py says, and what the database itself refuses."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from latchgate.storage.schema import migrate, newest_revision, revision_of
+from latchgate.storage.tables import metadata
+from tests.storage.books import Books
+
+#: Tables that are Alembic's own.
+FOREIGN = {"alembic_version"}
+#: Endings of names that tell a unit, which is always counted in whole numbers.
+COUNTED = ("_nanos", "_picos", "_us", "_tokens", "_tokens_max", "_offset")
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> Iterator[Connection]:
+    """A database that every migration has run over."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    with engine.begin() as conn:
+        migrate(conn)
+        yield conn
+    engine.dispose()
+
+
+def _schema(conn: Connection) -> dict[str, list[str]]:
+    """Each table's and index's statement, as a list of its parts in an order that is ours."""
+    rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+    return {name: _parts(sql) for name, sql in rows if name not in FOREIGN}
+
+
+def _parts(sql: str) -> list[str]:
+    lines = (re.sub(r"\s+", " ", line).strip(" ,") for line in sql.split("\n"))
+    return sorted(line for line in lines if line)
+
+
+def _tables(conn: Connection) -> list[str]:
+    return sorted(set(inspect(conn).get_table_names()) - FOREIGN)
+
+
+# ── migrations ──────────────────────────────────────────────────────────────────────────────────
+def test_migrations_give_exactly_the_tables_that_are_declared(migrated: Connection) -> None:
+    declared = create_engine("sqlite://")
+    with declared.begin() as conn:
+        metadata.create_all(conn)
+        assert _schema(migrated) == _schema(conn)
+    declared.dispose()
+
+
+def test_a_new_migration_would_have_nothing_to_do(migrated: Connection) -> None:
+    context = MigrationContext.configure(migrated, opts={"compare_type": True})
+    assert compare_metadata(context, metadata) == []
+
+
+def test_columns_stand_in_their_declared_order(migrated: Connection) -> None:
+    reflected = inspect(migrated)
+    found = {
+        name: [column["name"] for column in reflected.get_columns(name)]
+        for name in _tables(migrated)
+    }
+    assert found == {name: list(table.columns.keys()) for name, table in metadata.tables.items()}
+
+
+def test_migrating_again_changes_nothing(migrated: Connection) -> None:
+    before = _schema(migrated)
+    assert revision_of(migrated) == newest_revision() is not None
+    migrate(migrated)
+    assert (_schema(migrated), revision_of(migrated)) == (before, newest_revision())
+
+
+def test_a_migration_that_is_undone_leaves_an_empty_database(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "undone.db", isolation_level=None)) as plain:
+        engine = create_engine("sqlite://", creator=lambda: plain)
+        with engine.connect() as conn:
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            migrate(conn)
+            assert _tables(conn)
+            plain.execute("ROLLBACK")
+            assert plain.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+            assert revision_of(conn) is None
+        engine.dispose()
+
+
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────
+def test_every_table_is_strict(migrated: Connection) -> None:
+    rows = migrated.exec_driver_sql("PRAGMA table_list").mappings()
+    strict = {row["name"]: row["strict"] for row in rows if row["name"] in metadata.tables}
+    assert strict == dict.fromkeys(metadata.tables, 1)
+
+
+def test_no_column_may_hold_a_fraction_or_anything_at_all(migrated: Connection) -> None:
+    types = {
+        (name, row["name"]): row["type"]
+        for name in _tables(migrated)
+        for row in migrated.exec_driver_sql(f"PRAGMA table_info({name})").mappings()
+    }
+    assert set(types.values()) == {"TEXT", "INTEGER", "BLOB"}
+    counted = {place: kind for place, kind in types.items() if place[1].endswith(COUNTED)}
+    assert set(counted.values()) == {"INTEGER"}
+    money = {place for place in counted if place[1].endswith(("_nanos", "_picos"))}
+    assert {("postings", "amount_nanos"), ("prices", "output_picos")} < money
+
+
+def test_money_is_64_bits_wide(migrated: Connection) -> None:
+    widest = 2**63 - 1
+    sql = "INSERT INTO ledger_accounts (id, kind, balance_nanos) VALUES ('x', 'x', ?)"
+    migrated.exec_driver_sql(sql, (widest,))
+    stored = migrated.exec_driver_sql("SELECT balance_nanos FROM ledger_accounts").scalar()
+    assert stored == widest
+    with pytest.raises(OverflowError):
+        migrated.exec_driver_sql(sql, (widest + 1,))
+
+
+def test_every_reference_is_declared_so_that_the_database_holds_it(migrated: Connection) -> None:
+    declared = {
+        (name, column.name): key.target_fullname
+        for name, table in metadata.tables.items()
+        for column in table.columns
+        for key in column.foreign_keys
+    }
+    reflected = {
+        (
+            name,
+            key["constrained_columns"][0],
+        ): f"{key['referred_table']}.{key['referred_columns'][0]}"
+        for name in _tables(migrated)
+        for key in inspect(migrated).get_foreign_keys(name)
+    }
+    assert reflected == declared
+
+
+# ── what the database refuses, whoever asks ─────────────────────────────────────────────────────
+COPY_OF_CALL = """
+    INSERT INTO usage_events SELECT * FROM usage_events WHERE request_id = :call
+"""
+REFUSALS = {
+    "a call twice": (COPY_OF_CALL, "UNIQUE"),
+    "a call charged above its hold": (
+        "UPDATE usage_events SET charge_nanos = hold_nanos + 1 WHERE request_id = :call",
+        "ck_usage_events_charge",
+    ),
+    "a call charged below zero": ("UPDATE usage_events SET charge_nanos = -1", "charge"),
+    "a call of no key": ("UPDATE usage_events SET api_key_id = 'key_none'", "FOREIGN KEY"),
+    "a call at no price": ("DELETE FROM prices WHERE id = :price", "FOREIGN KEY"),
+    "a price's version twice": ("UPDATE prices SET version = 1", "UNIQUE"),
+    "a second live key": (
+        "UPDATE api_keys SET state = 'live' WHERE account_id = 'acct_test'",
+        "UNIQUE",
+    ),
+    "a second pending key": (
+        "UPDATE api_keys SET state = 'pending' WHERE account_id = 'acct_test'",
+        "UNIQUE",
+    ),
+    "a key in no known state": ("UPDATE api_keys SET state = 'lost'", "ck_api_keys_state"),
+    "an account in no known state": ("UPDATE accounts SET state = 'x'", "ck_accounts_state"),
+    "a model in no known tier": ("UPDATE models SET tier = 'x'", "ck_models_tier"),
+    "an entry of no posting": (
+        "INSERT INTO ledger_entries VALUES ('pst_none', 'funding', 1)",
+        "FOREIGN KEY",
+    ),
+    "a posting gone before its entries": ("DELETE FROM postings WHERE id = :gift", "FOREIGN KEY"),
+    "two entries of a posting in one ledger account": (
+        "INSERT INTO ledger_entries VALUES (:gift, 'funding', 1)",
+        "UNIQUE",
+    ),
+    "a posting twice": ("INSERT INTO postings SELECT * FROM postings WHERE id = :gift", "UNIQUE"),
+    "a window spent beyond its ceiling": (
+        "UPDATE budget_windows SET spent_nanos = ceiling_nanos + 1, leased_nanos = 0",
+        "ck_budget_windows_ceiling",
+    ),
+    "a window leased beyond its ceiling": (
+        "UPDATE budget_windows SET leased_nanos = ceiling_nanos - spent_nanos + 1",
+        "ck_budget_windows_ceiling",
+    ),
+    "a window leased below zero": (
+        "UPDATE budget_windows SET leased_nanos = -1",
+        "ck_budget_windows_signs",
+    ),
+    "a limit above its ceiling": (
+        "UPDATE budget_windows SET limit_nanos = ceiling_nanos + 1",
+        "ck_budget_windows_limit",
+    ),
+    "a lease below zero": ("UPDATE leases SET leased_nanos = -1", "ck_leases_sign"),
+    "a second credit budget": (
+        "INSERT INTO budgets SELECT 'bgt_x', account_id, kind, period, target, 0, 0 FROM budgets",
+        "UNIQUE",
+    ),
+    "half a nano-USD": ("UPDATE ledger_accounts SET balance_nanos = 0.5", "REAL value in INTEGER"),
+    "a word for money": ("UPDATE postings SET amount_nanos = 'much'", "TEXT value in INTEGER"),
+    "no amount": ("UPDATE ledger_entries SET amount_nanos = NULL", "NOT NULL"),
+}
+
+
+@pytest.mark.parametrize(("sql", "why"), REFUSALS.values(), ids=REFUSALS)
+def test_the_database_refuses(books: Books, sql: str, why: str) -> None:
+    with closing(sqlite3.connect(books.folder / "latchgate.db")) as conn:
+        conn.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError, match=why), conn:
+            conn.execute(sql, books.names)
+    assert books.audit().findings == ()
