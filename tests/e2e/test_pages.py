@@ -25,7 +25,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.model]
 WIDTHS = (390, 1440)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DOOR_PAGES = ("/", "/signup", "/login", "/forgot", "/reset", "/nowhere")
-SHELL_PAGES = ("/home", "/usage", "/quickstart", "/api-keys", "/security", "/billing", "/prices")
+SHELL_PAGES = (
+    "/home",
+    "/usage",
+    "/quickstart",
+    "/api-keys",
+    "/security",
+    "/billing",
+    "/limits",
+    "/prices",
+)
 
 
 @pytest.fixture(params=[(width, theme) for width in WIDTHS for theme in THEMES], ids=str)
@@ -73,6 +82,7 @@ def used_account(server: ServerProcess, browser: Browser) -> str:
         ask(sdk)
         ask_streamed(sdk.with_options(default_headers={"X-Title": "Letter desk"}))
     server.cli("credit", "add", "ida@example.com", "20.00", "--note", "Thank you")
+    server.cli("limit", "set", "ida@example.com", "account", "month", "10.00")
     context.close()
     return "ida@example.com"
 
