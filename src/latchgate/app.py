@@ -18,6 +18,7 @@ from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.endpoints import KeyFigures
 from latchgate.gateway.engine import Engine, EngineSettings
+from latchgate.gateway.rates import RateTerms
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport, audit
@@ -133,6 +134,7 @@ def _engine_settings(settings: Settings, data: DataDirectory) -> EngineSettings:
         connections_max=gateway.upstream_connections_max,
         running_per_key_max=gateway.streams_per_key_max,
         hold_wait_s=gateway.hold_wait_ms / _MS,
+        rates=RateTerms(settings.rates.requests_per_minute, settings.rates.tokens_per_minute),
         header_bytes_max=gateway.header_bytes_max,
         body_bytes_max=gateway.body_bytes_max,
         answer_bytes_max=gateway.answer_bytes_max,

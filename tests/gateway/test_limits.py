@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from latchgate.clock import DAY_US, HOUR_US, SystemClock
+from latchgate.gateway.rates import RateTerms
 from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
 from tests.support.model_server import answers, usage_of
@@ -196,3 +197,58 @@ async def test_a_call_waits_for_running_ones_rather_than_being_refused(tmp_path:
         replies = await asyncio.gather(*(gateway.chat(max_tokens=10) for _ in range(5)))
         assert [reply.status for reply in replies] == [200] * 5
         assert (await gateway.balances()).spent_nanos == 5 * TOKEN
+
+
+async def test_a_rate_limit_refuses_with_what_to_wait_and_says_what_is_left(
+    tmp_path: Path,
+) -> None:
+    async with running_gateway(tmp_path, rates=RateTerms(3, 1000)) as gateway:
+        gateway.model_server.behaviour = answers(usage=usage_of(10, 5))
+        replies = [await gateway.chat() for _ in range(4)]
+        assert [reply.status for reply in replies] == [200, 200, 200, 429]
+        assert replies[0].headers["x-ratelimit-limit-requests"] == "3"
+        assert replies[0].headers["x-ratelimit-remaining-requests"] == "2"
+        assert replies[0].headers["x-ratelimit-limit-tokens"] == "1000"
+        refused = replies[3]
+        assert (refused.error["type"], refused.error["code"]) == ("requests", "rate_limit_exceeded")
+        assert int(refused.headers["retry-after-ms"]) <= 20_000
+        assert "x-should-retry" not in refused.headers
+        await gateway.limits.set_rates(
+            ACCOUNT,
+            requests_per_minute=0,
+            tokens_per_minute=None,
+            calls_at_once=None,
+            caller=CALLER,
+        )
+        reply = await gateway.chat()
+        assert reply.status == 200
+        assert "x-ratelimit-limit-requests" not in reply.headers
+
+
+async def test_a_new_key_fills_no_bucket(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, rates=RateTerms(2, 0)) as gateway:
+        assert [(await gateway.chat()).status for _ in range(3)] == [200, 200, 429]
+        fresh = await gateway.api_keys.create(ACCOUNT, "fresh", caller=CALLER, replace=True)
+        assert (await gateway.chat(key=fresh.secret)).status == 429
+
+
+async def test_an_operator_sets_how_many_calls_run_at_once(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, terms=TERMS) as gateway:
+        await gateway.limits.set_rates(
+            ACCOUNT,
+            requests_per_minute=None,
+            tokens_per_minute=None,
+            calls_at_once=1,
+            caller=CALLER,
+        )
+        usual = answers(usage=usage_of(10, 1))
+
+        async def slowly(*args: object) -> None:
+            await asyncio.sleep(0.05)
+            await usual(*args)  # type: ignore[arg-type]
+
+        gateway.model_server.behaviour = slowly
+        replies = await asyncio.gather(*(gateway.chat(max_tokens=1) for _ in range(3)))
+        assert Counter(reply.status for reply in replies) == {200: 1, 429: 2}
+        codes = {reply.error["code"] for reply in replies if reply.status == 429}
+        assert codes == {"concurrency_limit_exceeded"}

@@ -18,6 +18,7 @@ from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.endpoints import KeyFigures
 from latchgate.gateway.engine import Engine, EngineSettings
+from latchgate.gateway.rates import RateTerms
 from latchgate.services.api_keys import APIKeys, NewKey
 from latchgate.services.audit import AuditReport, audit
 from latchgate.services.billing import Balances, Billing, InFlight
@@ -201,12 +202,18 @@ async def running_gateway(
     running_per_key_max: int = 100,
     idle_s: float = 5.0,
     clock: Clock | None = None,
+    rates: RateTerms | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
     await model_server.start()
     gateway = await _build(
-        folder, model_server, running_per_key_max, idle_s, clock or SystemClock()
+        folder,
+        model_server,
+        running_per_key_max,
+        idle_s,
+        clock or SystemClock(),
+        rates or RateTerms(),
     )
     server = await _listen(gateway)
     try:
@@ -237,6 +244,7 @@ async def _build(
     running_per_key_max: int,
     idle_s: float,
     clock: Clock,
+    rates: RateTerms,
 ) -> Gateway:
     store = Store(folder / "latchgate.db")
     journal_folder = folder / "journal"
@@ -253,6 +261,7 @@ async def _build(
         connections_max=1000,
         running_per_key_max=running_per_key_max,
         hold_wait_s=1.0,
+        rates=rates,
         header_bytes_max=32 * 1024,
         body_bytes_max=1024 * 1024,
         answer_bytes_max=4 * 1024 * 1024,

@@ -92,6 +92,36 @@ def limit_time_zone(
     _print(answer, as_json=as_json)
 
 
+@limit.command("rate")
+def limit_rate(
+    email: Email,
+    *,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", metavar="N", help="0 is without limit.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option("--tokens-per-minute", metavar="N", help="0 is without limit.")
+    ] = None,
+    calls_at_once: Annotated[
+        int | None, typer.Option("--calls-at-once", metavar="N", help="Calls that may run at once.")
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say how much an account may do at once and in a minute; what is not said is as configured."""
+    answer = Place(data, config, as_json).perform(
+        "limit.rate",
+        email=email,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        calls_at_once=calls_at_once,
+    )
+    if as_json:
+        return print_json(answer)
+    return print_line(f"The rates of {email} are set.")
+
+
 def _print(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return print_json(answer)

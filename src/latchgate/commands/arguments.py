@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from latchgate.domain.errors import InvalidRequest
 
 TEXT_CHARS_MAX = 4096
+COUNT_MAX = 10**12
 
 
 class Arguments:
@@ -47,14 +48,16 @@ class Arguments:
             raise InvalidRequest(f"{name} must be true or false.", param=name)
         return value
 
-    def find_count(self, name: str) -> int | None:
-        """A whole number above zero, or None."""
+    def find_count(self, name: str, *, least: int = 1) -> int | None:
+        """A whole number of at least ``least``, or None."""
         value = self._values.pop(name, None)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise InvalidRequest(f"{name} must be a whole number above zero.", param=name)
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= COUNT_MAX:
+            return value
+        raise InvalidRequest(
+            f"{name} must be a whole number from {least} to {COUNT_MAX}.", param=name
+        )
 
     def count(self, name: str) -> int:
         """A whole number above zero that must be there."""

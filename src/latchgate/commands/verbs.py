@@ -188,6 +188,22 @@ async def _limit_time_zone(world: World, args: Arguments) -> Answer:
     return answers.standing(await world.services.limits.standing(account.account_id))
 
 
+async def _limit_rate(world: World, args: Arguments) -> Answer:
+    email = args.text("email")
+    names = ("requests_per_minute", "tokens_per_minute", "calls_at_once")
+    rates = {name: args.find_count(name, least=0) for name in names}
+    args.close()
+    account = await world.services.accounts.get(email)
+    await world.services.limits.set_rates(
+        account.account_id,
+        requests_per_minute=rates["requests_per_minute"],
+        tokens_per_minute=rates["tokens_per_minute"],
+        calls_at_once=rates["calls_at_once"] or None,
+        caller=CLI,
+    )
+    return {"email": email, **rates}
+
+
 async def _credit_line(world: World, args: Arguments) -> Answer:
     email, amount_nanos = args.text("email"), parse_usd(args.text("amount"), allow_zero=True)
     args.close()
@@ -310,6 +326,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "limit.set": _limit_set,
     "limit.remove": _limit_set,
     "limit.time-zone": _limit_time_zone,
+    "limit.rate": _limit_rate,
     "upstream.add": _upstream_add,
     "upstream.list": _upstream_list,
     "upstream.remove": _upstream_remove,

@@ -311,6 +311,24 @@ class EmbeddedSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RateSettings:
+    """How much an account may do in a minute, unless the operator says otherwise for it."""
+
+    requests_per_minute: int = setting(
+        6_000,
+        integer(0, 100_000_000),
+        "Requests of one account in a minute; 0 is without limit.",
+        unit="requests per minute",
+    )
+    tokens_per_minute: int = setting(
+        10_000_000,
+        integer(0, 1_000_000_000_000),
+        "Tokens of one account in a minute, input and output; 0 is without limit.",
+        unit="tokens per minute",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What the server says on stderr."""
 
@@ -335,6 +353,7 @@ class Settings:
     mail: MailSettings = MailSettings()
     journal: JournalSettings = JournalSettings()
     gateway: GatewaySettings = GatewaySettings()
+    rates: RateSettings = RateSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
     log: LogSettings = LogSettings()
 
@@ -346,6 +365,7 @@ SECTIONS: dict[str, type] = {
     "mail": MailSettings,
     "journal": JournalSettings,
     "gateway": GatewaySettings,
+    "rates": RateSettings,
     "embedded": EmbeddedSettings,
     "log": LogSettings,
 }

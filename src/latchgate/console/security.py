@@ -26,6 +26,7 @@ ACTIONS = {
     "account.premium_on": "Premium models switched on",
     "account.premium_off": "Premium models switched off",
     "account.time_zone": "Time zone changed",
+    "account.rates": "Rate limits changed",
     "account.credit_line": "Credit line changed",
     "limit.set": "Limit changed",
     "credit.add": "Credit added",

@@ -22,6 +22,7 @@ from latchgate.domain.money import format_usd
 from latchgate.domain.secrets import masked
 from latchgate.gateway.directory import REFUSAL
 from latchgate.gateway.purse import Hold, Shortage
+from latchgate.gateway.rates import RateBook, Rates, RateTerms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,6 +65,7 @@ class Admission:
         directory: Directory,
         purse: Purse,
         activate: Callable[[KeyEntry], Awaitable[None]],
+        rate_book: RateBook,
         *,
         running_per_key_max: int,
     ) -> None:
@@ -71,6 +73,7 @@ class Admission:
         self._directory = directory
         self._purse = purse
         self._activate = activate
+        self._rate_book = rate_book
         self._running_per_key_max = running_per_key_max
 
     async def get_key(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
@@ -120,13 +123,25 @@ class Admission:
 
     def check_concurrency(self, entry: KeyEntry) -> None:
         """Raise RateLimited while the key has too many calls running."""
-        if len(entry.running) >= self._running_per_key_max:
+        most = entry.calls_at_once or self._running_per_key_max
+        if len(entry.running) >= most:
             raise RateLimited(
-                f"This key has {self._running_per_key_max} calls running, which is its limit. "
+                f"This key has {most} calls running, which is its limit. "
                 "Wait for one of them to end.",
                 retry_after_s=1,
                 code="concurrency_limit_exceeded",
             )
+
+    def admit_rate(self, entry: KeyEntry, call: ChatCall, now_s: float) -> Rates:
+        """Count the request against its account's rates. Raises RateLimited."""
+        usual, own = self._rate_book.usual, entry.rate_terms
+        terms = RateTerms(
+            usual.requests_per_minute if own[0] is None else own[0],
+            usual.tokens_per_minute if own[1] is None else own[1],
+        )
+        rates = self._rate_book.get(entry.account_id, terms, now_s)
+        rates.admit(call.input_tokens_usual, now_s)
+        return rates
 
     async def hold(
         self, entry: KeyEntry, model: ModelEntry, call: ChatCall, *, is_strict: bool

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.drain import Drain
     from latchgate.gateway.journal import Journal
     from latchgate.gateway.purse import Purse
+    from latchgate.gateway.rates import Rates
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
 
@@ -30,7 +31,6 @@ Outcome = Literal["answered", "ran_dry", "hung_up", "cut", "failed"]
 
 #: How our own count works where the upstream's is missing or absurd: a published rule. Every piece
 #: of text counts as one token, and eight bytes as at least one; a prompt as a token for four bytes.
-BYTES_PER_PROMPT_TOKEN = 4
 BYTES_PER_OUTPUT_TOKEN_MAX = 8
 #: How a stream's output is estimated as it passes, on the safe side of what models do.
 BYTES_PER_OUTPUT_TOKEN_USUAL = 4
@@ -78,6 +78,7 @@ class Call:
         self.status = 200
         self.first_byte_us: int | None = None
         self.charge_nanos = 0
+        self.rates: Rates | None = None
         self._connection: Connection | None = None
         self._end: Exception | None = None
         self._is_settled = False
@@ -192,6 +193,9 @@ class Call:
         self._connection = None  # it carries other calls from now on
         usage, counted_by = self._counted()
         self.usage = usage
+        if self.rates is not None:
+            tokens = usage.input_tokens + usage.output_tokens - self.chat.input_tokens_usual
+            self.rates.settle(tokens, self._request.now_s)
         hold = self.allowance.hold
         actual_nanos = self.model.price.charge_nanos(usage)
         if actual_nanos > hold.amount_nanos:
@@ -223,10 +227,8 @@ class Call:
         if self.usage is not None:
             log.warning("upstream.absurd_usage", upstream=self.model.target.name)
         output_tokens = max(self.text_pieces, -(-self.text_bytes // BYTES_PER_OUTPUT_TOKEN_MAX))
-        input_tokens = -(-self.chat.prompt_bytes // BYTES_PER_PROMPT_TOKEN)
-        return Usage(
-            min(input_tokens, self.allowance.input_tokens_max), 0, output_tokens
-        ), "gateway"
+        input_tokens = min(self.chat.input_tokens_usual, self.allowance.input_tokens_max)
+        return Usage(input_tokens, 0, output_tokens), "gateway"
 
     def _close_record(self, usage: Usage, counted_by: str, overrun_nanos: int) -> CloseRecord:
         opened = self._opened

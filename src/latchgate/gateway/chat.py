@@ -18,6 +18,8 @@ from latchgate.gateway import fields, messages
 TOKENS_ASKED_MAX = 2**31
 CHOICES_MAX = 128
 TOKEN_ID_DIGITS_MAX = 7
+#: How a prompt is counted where its model's server does not: a published rule.
+BYTES_PER_PROMPT_TOKEN = 4
 #: What a chat template may add to a prompt that has tools or a response format, in tokens.
 TOOL_TOKENS = 1024
 
@@ -115,6 +117,11 @@ class ChatCall:
         """
         template_tokens = message_tokens * (self.messages + 1) + TOOL_TOKENS * self.has_tools
         return min(self.prompt_bytes + template_tokens, context_tokens)
+
+    @property
+    def input_tokens_usual(self) -> int:
+        """What the prompt usually comes to: our own count where there is no other."""
+        return -(-self.prompt_bytes // BYTES_PER_PROMPT_TOKEN)
 
     def upstream_body(self, *, model: str, output_tokens: int) -> bytes:
         """The body for the upstream: bounded output, and usage always asked for."""

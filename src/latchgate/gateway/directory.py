@@ -23,7 +23,7 @@ from latchgate.domain.secrets import digest, masked, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
-from latchgate.storage.accounts import get_time_zone
+from latchgate.storage.accounts import get_account
 from latchgate.storage.budgets import list_budgets
 from latchgate.upstream.target import Target
 
@@ -69,6 +69,9 @@ class KeyEntry:
     is_suspended: bool
     label: str
     is_premium_on: bool
+    #: Requests and tokens per minute; None is what the configuration says.
+    rate_terms: tuple[int | None, int | None]
+    calls_at_once: int | None
     budgets: tuple[BudgetEntry, ...]
     zone: ZoneInfo
     running: set[Cuttable] = field(default_factory=set)
@@ -199,6 +202,8 @@ class Directory:
             is_suspended=row.account_state != "active",
             label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
             is_premium_on=bool(row.is_premium_on),
+            rate_terms=(row.requests_per_minute, row.tokens_per_minute),
+            calls_at_once=row.calls_at_once,
             budgets=budgets,
             zone=get_zone(row.time_zone),
         )
@@ -252,16 +257,18 @@ class Directory:
             self._forget(key_id, self._digest_of[key_id])
 
     async def on_limits_changed(self, account_id: str) -> None:
-        """An account's budgets or its time zone have changed: they bind the next call."""
+        """An account's budgets, time zone or rates have changed: they bind the next call."""
         self._changes += 1
 
-        def transaction(conn: Connection) -> tuple[str, tuple[BudgetEntry, ...]]:
-            return get_time_zone(conn, account_id), _budgets(conn, account_id)
+        def transaction(conn: Connection) -> tuple[AnyRow, tuple[BudgetEntry, ...]]:
+            return get_account(conn, account_id), _budgets(conn, account_id)
 
-        time_zone, budgets = await self._store.read(transaction)
+        account, budgets = await self._store.read(transaction)
         for entry in self._by_digest.values():
             if entry.account_id == account_id:
-                entry.bind(budgets, get_zone(time_zone))
+                entry.bind(budgets, get_zone(account.time_zone))
+                entry.rate_terms = (account.requests_per_minute, account.tokens_per_minute)
+                entry.calls_at_once = account.calls_at_once
 
 
 def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, tuple[BudgetEntry, ...]] | None:

@@ -135,6 +135,8 @@ class Endpoints:
             entry = await self._admission.get_key(request.headers, request.query)
         model = self._admission.get_model(model_name(raw), entry)
         chat = parse_chat(raw, extra_fields=model.extra_fields)
+        rates = self._admission.admit_rate(entry, chat, request.now_s)
+        request.rate_lines = rates.lines(request.now_s)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
         allowance = await self._admission.hold(entry, model, chat, is_strict=is_strict)
         # From here to the call's opening nothing waits: what is checked still holds then.
@@ -145,6 +147,7 @@ class Endpoints:
             raise
         app = app_label(request.headers)
         call = Call(self._books, request, entry, model, chat, allowance, app)
+        call.rates = rates
         body = chat.upstream_body(model=model.upstream_model, output_tokens=allowance.output_tokens)
         call.open()
         try:

@@ -19,6 +19,7 @@ from latchgate.gateway.endpoints import Bounds, Endpoints, KeyFigures, owns
 from latchgate.gateway.journal import Journal
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
+from latchgate.gateway.rates import RateBook, RateTerms
 from latchgate.storage.leases import end_epoch, open_epoch
 from latchgate.upstream.connection import Deadlines
 from latchgate.upstream.pool import Pool
@@ -53,6 +54,7 @@ class EngineSettings:
     body_bytes_max: int
     answer_bytes_max: int
     trusted_proxies: frozenset[str]
+    rates: RateTerms
 
 
 class Engine:
@@ -100,6 +102,7 @@ class Engine:
                 self._directory,
                 self.purse,
                 activate,
+                RateBook(settings.rates),
                 running_per_key_max=settings.running_per_key_max,
             ),
             Books(self._clock, self.purse, self.journal, self.drain),

@@ -56,6 +56,8 @@ class GatewayRequest:
         self.headers = headers
         self.ip = ip
         self.started_s = protocol.loop.time()
+        #: Header lines that say what is left of the account's rates.
+        self.rate_lines: tuple[bytes, ...] = ()
         # What uvicorn reads and writes.
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
@@ -86,6 +88,11 @@ class GatewayRequest:
             self.on_gone = self.on_flow = None
             if not self.response_complete and not self.disconnected:
                 self.abort()
+
+    @property
+    def now_s(self) -> float:
+        """The loop's clock, in seconds."""
+        return self._protocol.loop.time()
 
     @property
     def bound(self) -> dict[str, str]:
@@ -131,7 +138,8 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        lines = (*lines, self._processing(), replies.header("content-length", len(body)))
+        length = replies.header("content-length", len(body))
+        lines = (*lines, *self.rate_lines, self._processing(), length)
         head = replies.head(status, self.request_id, *lines, *self._closing())
         is_bodiless = self.method == "HEAD" or status == 204  # noqa: PLR2004 - No Content
         self._protocol.transport.write(head if is_bodiless else head + body)
@@ -156,7 +164,13 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        lines = (replies.EVENTS, b"transfer-encoding: chunked\r\n", self._processing(), *lines)
+        lines = (
+            replies.EVENTS,
+            b"transfer-encoding: chunked\r\n",
+            self._processing(),
+            *self.rate_lines,
+            *lines,
+        )
         self._protocol.transport.write(replies.head(200, self.request_id, *lines, *self._closing()))
 
     def write(self, data: bytes) -> None:

@@ -185,6 +185,36 @@ class Limits:
 
         await self._on_changed(account_id, await self._store.write(transaction))
 
+    async def set_rates(
+        self,
+        account_id: str,
+        *,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        calls_at_once: int | None,
+        caller: Caller,
+    ) -> None:
+        """How much an account may do at once and in a minute; None is what the settings say."""
+        rates = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+            "calls_at_once": calls_at_once,
+        }
+
+        def transaction(conn: Connection) -> None:
+            account_rows.set_account(conn, account_id, **rates)
+            record(
+                conn,
+                at_us=self._clock.now_us(),
+                account_id=account_id,
+                caller=caller,
+                action="account.rates",
+                details={**rates},
+            )
+
+        await self._store.write(transaction)
+        await self._on_changed(account_id, "")
+
     def _record(
         self,
         conn: Connection,

@@ -69,6 +69,11 @@ def set_password(conn: Connection, user_id: str, password_hash: str, *, now_us: 
     conn.execute(update(users).where(users.c.id == user_id).values(**changed))
 
 
+def get_account(conn: Connection, account_id: str) -> AnyRow:
+    """An account's row."""
+    return conn.execute(select(accounts).where(accounts.c.id == account_id)).one()
+
+
 def get_time_zone(conn: Connection, account_id: str) -> str:
     """The time zone at whose midnight an account's budgets turn over."""
     time_zone: str = conn.execute(
