@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +36,10 @@ log = structlog.get_logger()
 EMBEDDED_MESSAGE_TOKENS = 40
 #: How long running calls may take to end when the server is told to stop, in seconds.
 GRACE_S = 30
+#: Objects made before the collector looks at the youngest; rounds of it before the older ones.
+GC_THRESHOLDS = (50_000, 20, 50)
+#: How long a thread may keep the interpreter while another waits for it, in seconds.
+SWITCH_INTERVAL_S = 0.0005
 
 
 @dataclass(slots=True)
@@ -99,6 +105,19 @@ async def _serve(world: World, listener: socket.socket, on_ready: Callable[[str]
         tasks.create_task(server.serve(sockets=[listener]))
 
 
+def _settle_memory() -> None:
+    """Tune the interpreter for a process that serves.
+
+    What is there by now stays: freezing it spares the collector the walk, and with more room
+    between its rounds it hardly shows (a tenth of a call's time otherwise). Threads hand over the
+    interpreter sooner, since every charge waits for the journal's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
 def _stop(server: Server) -> None:
     if server.should_exit:
         server.force_exit = True  # asked twice: do not wait for running calls
@@ -150,6 +169,7 @@ async def _run_beside(
         if world.settings.embedded.enabled:
             await _offer_embedded(world, await model.start())
         health.is_ready = True
+        _settle_memory()
         url = world.settings.server.base_url
         log.info("serving", url=url, data=str(world.data.path))
         on_ready(url)

@@ -10,6 +10,7 @@ a 0600 file outside the database: a copy of the database alone opens nothing.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 KEY_PREFIX = "sk-lg-"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_CHARS, _SECRET_CHARS, _CHECK_CHARS = 12, 32, 6
+_BLOCK_BYTES = 64
 KEY_CHARS = len(KEY_PREFIX) + _PUBLIC_CHARS + _SECRET_CHARS + _CHECK_CHARS
 _SHAPE = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{KEY_CHARS - len(KEY_PREFIX)}}}", re.ASCII)
 
@@ -59,6 +61,27 @@ def public_id_of(text: str) -> str | None:
 def digest(text: str, pepper: bytes) -> bytes:
     """What is stored and compared instead of a secret: HMAC-SHA-256 under the server's pepper."""
     return hmac.digest(pepper, text.encode(), "sha256")
+
+
+class Digester:
+    """``digest`` under one pepper, with the work that is the same for every text done once."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, pepper: bytes) -> None:
+        if len(pepper) > _BLOCK_BYTES:
+            raise ValueError("a pepper is at most a block of SHA-256")
+        key = pepper.ljust(_BLOCK_BYTES, b"\0")
+        # RFC 2104: H(K xor opad, H(K xor ipad, text)).
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+
+    def __call__(self, text: str) -> bytes:
+        """What is stored and compared instead of a secret."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode())
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def masked(text: str) -> str:

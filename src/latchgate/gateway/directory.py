@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from latchgate.domain.embedded import EMBEDDED_URL
 from latchgate.domain.errors import InvalidKey
 from latchgate.domain.prices import Price
-from latchgate.domain.secrets import digest, masked, public_id_of
+from latchgate.domain.secrets import KEY_CHARS, Digester, masked, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
@@ -124,7 +124,7 @@ class Directory:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._pepper = pepper
+        self._digest = Digester(pepper)
         self._open_credential = open_credential
         self._by_digest: OrderedDict[bytes, KeyEntry] = OrderedDict()
         self._digest_of: dict[str, bytes] = {}
@@ -164,12 +164,15 @@ class Directory:
     # ── keys ────────────────────────────────────────────────────────────────────────────────────
     async def get_key(self, text: str) -> KeyEntry:
         """The entry of a key that may be used. Raises InvalidKey, the same for every reason."""
-        public_id = public_id_of(text)
-        if public_id is None:
+        if len(text) != KEY_CHARS:
             raise InvalidKey(REFUSAL.format(shown=masked(text)))
-        full_digest = digest(text, self._pepper)
+        full_digest = self._digest(text)
         entry = self._by_digest.get(full_digest)
-        if entry is None:
+        if entry is not None:
+            return entry
+        # Typos and junk fail the checksum, and are refused without a look-up.
+        public_id = public_id_of(text)
+        if public_id is not None:
             entry = await self._read_key(public_id, full_digest)
         if entry is None:
             raise InvalidKey(REFUSAL.format(shown=masked(text)))

@@ -60,6 +60,8 @@ class Journal:
         self._loop = loop
         self._interval_s = None if interval_ms is None else interval_ms / 1000
         self._wake = threading.Condition()
+        self._batch: list[bytes] = []
+        self._batch_syncs = False
         self._gathered: list[bytes] = []
         self._sync_wanted = False
         self._closing = False
@@ -95,12 +97,20 @@ class Journal:
     def _append(self, data: bytes, *, sync: bool) -> int:
         if not self.is_writable:
             raise LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}")
-        with self._wake:
-            self._gathered.append(data)
-            self._sync_wanted |= sync
-            self._wake.notify()
+        if not self._batch:
+            # The thread is woken once for all that this turn of the loop has to write.
+            self._loop.call_soon(self._hand_over)
+        self._batch.append(data)
+        self._batch_syncs |= sync
         self._end += len(data)
         return self._end
+
+    def _hand_over(self) -> None:
+        with self._wake:
+            self._gathered += self._batch
+            self._sync_wanted |= self._batch_syncs
+            self._wake.notify()
+        self._batch, self._batch_syncs = [], False
 
     async def synced(self, offset: int) -> None:
         """Wait until everything up to ``offset`` is on the disk. Raises LedgerUnavailable."""
@@ -120,7 +130,7 @@ class Journal:
         except OSError as error:
             self.failure = error
             return False
-        self._gathered = []
+        self._gathered, self._batch, self._batch_syncs = [], [], False
         self._end = self.synced_offset
         self.failure = None
         self._start(file)
@@ -128,6 +138,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write and sync what has gathered, and close the file."""
+        self._hand_over()
         with self._wake:
             self._closing = True
             self._sync_wanted = True

@@ -64,7 +64,7 @@ class EventRelay:
         self._connection: Connection | None = None
         self._renames = _renames(call)
         self.refusal_body = bytearray()
-        self._usage_event: bytes | None = None
+        self._usage_event: tuple[bytes, Piece] | None = None
         self._first_data = b""
         self._is_full = False
         #: Waits for more money to hold; nothing is read from the upstream meanwhile.
@@ -142,13 +142,13 @@ class EventRelay:
         if not self._first_data:
             self._first_data = data
         self._count(piece)
-        if piece.usage is not None and not piece.choices:
-            self._usage_event = data
+        if piece.has_usage and not piece.choices:
+            self._usage_event = (data, piece)
             return b""
         if self._renames:
             for old, new in self._renames:
                 data = data.replace(old, new, 1)
-        elif piece.usage is not None or not self._call.chat.wants_usage:
+        elif piece.has_usage or not self._call.chat.wants_usage:
             return event
         if self._call.chat.wants_usage and b'"usage"' not in data:
             # OpenAI's: with include_usage every chunk but the last carries a null.
@@ -168,7 +168,7 @@ class EventRelay:
         """What was kept back: the usage, if the client asked for it, and the end."""
         if self._usage_event is None or not self._call.chat.wants_usage:
             return DONE
-        return b"data: " + with_cost(self._usage_event, self._call) + b"\n\n" + DONE
+        return b"data: " + with_cost(*self._usage_event, self._call) + b"\n\n" + DONE
 
     def early_end(self) -> bytes:
         """The end of a stream that ran dry: as if it had reached its ``max_tokens``."""
@@ -198,27 +198,25 @@ async def relay_whole(
     """Run a call that is not streamed: the whole answer, settled, then sent."""
     sink = WholeAnswer(call, bytes_max=bytes_max)
     outgoing = call.model.target.request("/chat/completions", body, request.request_id)
-    answer = await pool.send(call.model.target, outgoing, sink)
-    await answer.done()
+    head = await pool.send(call.model.target, outgoing, sink)
     data = bytes(sink.body)
-    if answer.head.status != 200:  # noqa: PLR2004 - OK
-        raise refusal(answer.head.status, data)
+    if head.status != 200:  # noqa: PLR2004 - OK
+        raise refusal(head.status, data)
     piece = parse_piece(data)
     call.usage = piece.find_usage()
     call.text_bytes = piece.text_bytes()
     call.text_pieces = min(1, call.text_bytes)
     await call.settle()
     cost = replies.header("x-latchgate-cost-nanos", call.charge_nanos)
-    request.send_json(200, with_cost(data, call), *allowance_lines(call), cost)
+    request.send_json(200, with_cost(data, piece, call), *allowance_lines(call), cost)
 
 
 async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: bytes) -> None:
     """Run a stream: events as they come, then the charge, then the last bytes."""
     relay = EventRelay(call, request)
     outgoing = call.model.target.request("/chat/completions", body, request.request_id)
-    answer = await pool.send(call.model.target, outgoing, relay)
     try:
-        await answer.done()
+        head = await pool.send(call.model.target, outgoing, relay)
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))
@@ -226,8 +224,8 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: by
         return
     finally:
         relay.let_go()
-    if answer.head.status != 200:  # noqa: PLR2004 - OK
-        raise refusal(answer.head.status, bytes(relay.refusal_body))
+    if head.status != 200:  # noqa: PLR2004 - OK
+        raise refusal(head.status, bytes(relay.refusal_body))
     if not request.response_started and not call.usage:
         raise garbled("a stream without events")
     await call.settle()
@@ -242,8 +240,17 @@ def allowance_lines(call: Call) -> tuple[bytes, ...]:
     return (replies.header("x-latchgate-clamped", f"max_tokens={call.allowance.output_tokens}"),)
 
 
-def with_cost(data: bytes, call: Call) -> bytes:
-    """A completion under the model's public name, with what it cost beside its usage."""
+def with_cost(data: bytes, piece: Piece, call: Call) -> bytes:
+    """A completion under the model's public name, with what it cost beside its usage.
+
+    Where the name stays, the cost is put into the bytes as they are; else all is written anew.
+    """
+    usage = bytes(piece.usage)
+    if not _renames(call) and usage.endswith(b"}") and len(usage) > len(b"{}"):
+        before, found, behind = data.rpartition(usage)
+        if found and usage not in before:
+            cost = b',"cost_nanos":%d}' % call.charge_nanos
+            return b"".join((before, usage[:-1].rstrip(), cost, behind))
     value = msgspec.json.decode(data)
     value["model"] = call.model.name
     if isinstance(value.get("usage"), dict):

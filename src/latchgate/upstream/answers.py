@@ -36,22 +36,34 @@ class _Choice(msgspec.Struct):
     message: _Text | None = None
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class Piece(msgspec.Struct):
     """The parts of a chat completion, or of a chunk of one, that matter here."""
 
     choices: list[_Choice] = []
-    usage: _Usage | None = None
+    usage: msgspec.Raw = _NULL
     error: msgspec.Raw | None = None
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether it states its usage; many chunks state a null."""
+        return bytes(self.usage) != b"null"
 
     def find_usage(self) -> Usage | None:
         """The usage that it states; one whose numbers are no numbers comes back as not sane."""
-        if self.usage is None:
+        if not self.has_usage:
             return None
-        details = self.usage.prompt_tokens_details
+        try:
+            stated = _decode_usage(self.usage)
+        except msgspec.ValidationError:
+            return Usage(-1, 0, -1)
+        details = stated.prompt_tokens_details
         return Usage(
-            _count(self.usage.prompt_tokens),
+            _count(stated.prompt_tokens),
             _count(details.cached_tokens or 0) if details is not None else 0,
-            _count(self.usage.completion_tokens),
+            _count(stated.completion_tokens),
         )
 
     def text_bytes(self) -> int:
@@ -59,6 +71,7 @@ class Piece(msgspec.Struct):
         return sum(_text_bytes(choice.delta or choice.message) for choice in self.choices)
 
 
+_decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode = msgspec.json.Decoder(Piece).decode
 
 

@@ -65,20 +65,18 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> None:
         self._loop = loop
         self._deadlines = deadlines
-        self.transport: asyncio.Transport | None = None
-        self.is_reusable = False
-        self._begin(None)
-
-    def _begin(self, sink: Sink | None) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._sink = sink
-        self._head_bytes = 0
-        self._answer = AnswerHead(0)
-        self._head: asyncio.Future[AnswerHead] = self._loop.create_future()
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._watch_s = min(deadlines.first_byte_s, deadlines.idle_s)
         self._timer: asyncio.TimerHandle | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[AnswerHead] | None = None
+        self._sink: Sink | None = None
+        self._head = AnswerHead(0)
+        self._has_head = False
+        self._head_bytes = 0
         self._heard_at = 0.0
         self._paused = False
+        self.transport: asyncio.Transport | None = None
+        self.is_reusable = False
         self.bytes_received = 0
 
     # ── for the caller ──────────────────────────────────────────────────────────────────────────
@@ -90,35 +88,33 @@ class Connection(asyncio.Protocol):
     @property
     def status(self) -> int:
         """The status of the answer that is coming; 0 before its head is here."""
-        return self._answer.status
+        return self._head.status if self._has_head else 0
 
     async def send(self, request: bytes, sink: Sink) -> AnswerHead:
-        """Send a request and wait for its answer's head; the body goes to ``sink``.
+        """Send a request; its answer's body goes to ``sink``. Returns when it is whole.
 
         Raises Broken when the connection ends first, UpstreamFailed when it takes too long.
         """
         if self.transport is None:
             raise Broken("not connected")
         self.is_reusable = False
-        self._begin(sink)
-        # Whoever waits for the head may be gone when the body ends: not an error of its own.
-        self._done.add_done_callback(_retrieve)
+        self._sink = sink
+        self._head = AnswerHead(0)
+        self._has_head = self._paused = False
+        self._head_bytes = self.bytes_received = 0
+        self._heard_at = self._loop.time()
+        answer: asyncio.Future[AnswerHead] = self._loop.create_future()
+        self._answer = answer
         self.transport.write(request)
-        self._timer = self._loop.call_later(self._deadlines.first_byte_s, self._on_first_byte_late)
-        return await self._head
-
-    async def done(self) -> None:
-        """Wait until the whole body has gone to the sink. Raises Broken or UpstreamFailed."""
-        await self._done
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._watch_s, self._watch)
+        return await answer
 
     def fail(self, error: Exception) -> None:
         """End the answer with an error, and the connection with it."""
-        self._stop_timer()
-        for future in (self._head, self._done):
-            if not future.done():
-                future.set_exception(error)
-        if self._head.done():
-            _retrieve(self._head)
+        answer, self._answer, self._sink = self._answer, None, None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
         self.is_reusable = False
         if self.transport is not None:
             self.transport.abort()
@@ -148,90 +144,89 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
-        if self._done.done():  # bytes that nobody asked for: this server is out of step
+        if self._answer is None:  # bytes that nobody asked for: this server is out of step
             self.fail(Broken("bytes after the answer's end"))
             return
         self.bytes_received += len(data)
         self._heard_at = self._loop.time()
-        if not self._head.done():
+        if not self._has_head:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.fail(Broken(f"no HTTP answer: {type(error).__name__}"))
             return
-        if not self._head.done() and self._head_bytes > HEAD_BYTES_MAX:
+        if not self._has_head and self._head_bytes > HEAD_BYTES_MAX:
             self.fail(Broken("endless head"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side has closed, or the network has."""
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self.transport = None
-        if self._done.done():
+        if self._answer is None:
             return
-        if self._head.done() and not self._has_length() and exc is None:
-            self._done.set_result(None)  # a body that only the connection's end delimits
+        if self._has_head and not self._has_length() and exc is None:
+            self._finish()  # a body that only the connection's end delimits
             return
         self.fail(Broken("connection lost"))
 
     def _has_length(self) -> bool:
-        headers = self._answer.headers
+        headers = self._head.headers
         return b"content-length" in headers or b"transfer-encoding" in headers
+
+    def _finish(self) -> None:
+        answer, self._answer, self._sink = self._answer, None, None
+        if answer is not None and not answer.done():
+            answer.set_result(self._head)
 
     # ── httptools ───────────────────────────────────────────────────────────────────────────────
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field."""
-        headers = self._answer.headers
+        headers = self._head.headers
         if len(headers) >= HEADERS_MAX:
             raise Broken("too many header fields")
         headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """The head is whole: hand it over, and watch for silence from now on."""
-        self._answer.status = self._parser.get_status_code()
-        if self._answer.status < 200:  # noqa: PLR2004 - interim answers (RFC 9110, 15.2)
-            self._answer = AnswerHead(0)
+        """The head is whole: from now on the answer's silence is watched."""
+        status = self._parser.get_status_code()
+        if status < 200:  # noqa: PLR2004 - interim answers (RFC 9110, 15.2)
+            self._head = AnswerHead(0)
             return
-        self._stop_timer()
-        self._timer = self._loop.call_later(self._deadlines.idle_s, self._on_idle)
-        if not self._head.done():
-            self._head.set_result(self._answer)
+        self._head.status = status
+        self._has_head = True
 
     def on_body(self, body: bytes) -> None:
         """Hand a chunk over."""
-        if self._sink is not None and not self._done.done():
+        if self._sink is not None:
             self._sink.on_chunk(body)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        if self._answer.status == 0 or self._done.done():
+        if not self._has_head or self._answer is None:
+            # Another answer behind the first, in the same breath: nobody asked for it.
+            self.is_reusable = False
             return
-        self._stop_timer()
         self.resume()  # the sink may have filled up with the very last bytes
         self.is_reusable = self._parser.should_keep_alive()
-        self._sink = None
-        self._done.set_result(None)
+        self._finish()
 
     # ── deadlines ───────────────────────────────────────────────────────────────────────────────
-    def _on_first_byte_late(self) -> None:
-        self.fail(timed_out("first byte"))
+    def _watch(self) -> None:
+        """One timer for the connection's whole life of answers: it looks, and looks again.
 
-    def _on_idle(self) -> None:
-        silence_s = self._loop.time() - self._heard_at
-        left_s = self._deadlines.idle_s - silence_s
+        A timer for each answer would be set and cancelled for every call.
+        """
+        self._timer = None
+        if self._answer is None:
+            return  # the next request sets it again
+        limit_s = self._deadlines.idle_s if self._has_head else self._deadlines.first_byte_s
+        left_s = limit_s - (self._loop.time() - self._heard_at)
         if self._paused:
-            left_s = self._deadlines.idle_s  # it is our client that is slow
+            left_s = limit_s  # it is our client that is slow
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._on_idle)
+            self._timer = self._loop.call_later(min(left_s, self._watch_s), self._watch)
         else:
-            self.fail(timed_out("idle"))
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _retrieve(future: asyncio.Future[None] | asyncio.Future[AnswerHead]) -> None:
-    if not future.cancelled():
-        future.exception()
+            self.fail(timed_out("idle" if self._has_head else "first byte"))

@@ -23,41 +23,6 @@ if TYPE_CHECKING:
 IDLE_CONNECTIONS_MAX = 64
 
 
-class Answer:
-    """A request that is on its way: its connection, and its answer's head."""
-
-    __slots__ = ("_connection", "_pool", "_target", "head")
-
-    def __init__(
-        self, pool: Pool, target: Target, connection: Connection, head: AnswerHead
-    ) -> None:
-        self._pool = pool
-        self._target = target
-        self._connection = connection
-        self.head = head
-
-    async def done(self) -> None:
-        """Wait for the body's end, and put the connection back. Raises UpstreamFailed."""
-        try:
-            await self._connection.done()
-        except Broken as error:
-            raise broke(str(error)) from None
-        finally:
-            self._pool.put_back(self._target, self._connection)
-
-    def abort(self, error: Exception) -> None:
-        """End it now; ``done`` raises ``error``."""
-        self._connection.fail(error)
-
-    def pause(self) -> None:
-        """Stop reading the answer."""
-        self._connection.pause()
-
-    def resume(self) -> None:
-        """Read the answer again."""
-        self._connection.resume()
-
-
 class Pool:
     """Opens, lends and takes back connections. Used from one event loop."""
 
@@ -72,11 +37,11 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
-    async def send(self, target: Target, request: bytes, sink: Sink) -> Answer:
-        """Send a request and wait for its answer's head. Raises UpstreamFailed.
+    async def send(self, target: Target, request: bytes, sink: Sink) -> AnswerHead:
+        """Send a request; its answer's body goes to ``sink``. Returns when it is whole.
 
         A kept connection that the other side had closed meanwhile is no failure: when it ends
-        without a byte, the request goes out once more on a fresh one.
+        without a byte, the request goes out once more on a fresh one. Raises UpstreamFailed.
         """
         kept = self._find_idle(target)
         if kept is not None:
@@ -93,13 +58,12 @@ class Pool:
 
     async def _send_over(
         self, connection: Connection, target: Target, request: bytes, sink: Sink
-    ) -> Answer:
+    ) -> AnswerHead:
         try:
             sink.on_connected(connection)
-            return Answer(self, target, connection, await connection.send(request, sink))
-        except BaseException:
+            return await connection.send(request, sink)
+        finally:
             self.put_back(target, connection)
-            raise
 
     def _find_idle(self, target: Target) -> Connection | None:
         idle = self._idle.get(target)

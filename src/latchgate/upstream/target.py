@@ -62,5 +62,8 @@ class Target:
             )
         )
 
+    def __hash__(self) -> int:
+        return hash(self.head)  # bytes remember their hash
+
     def __repr__(self) -> str:
         return f"Target({self.name})"
