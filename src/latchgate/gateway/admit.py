@@ -9,6 +9,7 @@ fit is it refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from latchgate.domain.errors import (
@@ -134,13 +135,16 @@ class Admission:
 
     def admit_rate(self, entry: KeyEntry, call: ChatCall, now_s: float) -> Rates:
         """Count the request against its account's rates. Raises RateLimited."""
-        usual, own = self._rate_book.usual, entry.rate_terms
-        terms = RateTerms(
-            usual.requests_per_minute if own[0] is None else own[0],
-            usual.tokens_per_minute if own[1] is None else own[1],
-        )
-        rates = self._rate_book.get(entry.account_id, terms, now_s)
-        rates.admit(call.input_tokens_usual, now_s)
+        rates = entry.rates
+        if rates is None:
+            usual, own = self._rate_book.usual, entry.rate_terms
+            terms = RateTerms(
+                usual.requests_per_minute if own[0] is None else own[0],
+                usual.tokens_per_minute if own[1] is None else own[1],
+            )
+            rates = entry.rates = self._rate_book.get(entry.account_id, terms, now_s)
+        if rates.is_limited:
+            rates.admit(call.input_tokens_usual, now_s)
         return rates
 
     async def hold(
@@ -203,17 +207,24 @@ def key_text(headers: dict[bytes, bytes], query: bytes) -> str:
 
 def app_label(headers: dict[bytes, bytes]) -> str:
     """What the calling app says it is: shown as text to the account's owner, never trusted."""
-    for name in (b"x-title", b"x-openrouter-title"):
-        if label := _printable(headers.get(name, b"")):
-            return label
-    referer = _printable(headers.get(b"http-referer") or headers.get(b"referer") or b"")
-    if "://" in referer:
-        return referer.partition("://")[2].partition("/")[0]
-    return _printable(headers.get(b"user-agent", b"")) or "unknown"
+    find = headers.get
+    title = find(b"x-title") or find(b"x-openrouter-title") or b""
+    referer = find(b"http-referer") or find(b"referer") or b""
+    return _label(title[:256], referer[:256], find(b"user-agent", b"")[:256])
+
+
+@lru_cache(maxsize=1024)
+def _label(title: bytes, referer: bytes, user_agent: bytes) -> str:
+    if label := _printable(title):
+        return label
+    site = _printable(referer)
+    if "://" in site:
+        return site.partition("://")[2].partition("/")[0]
+    return _printable(user_agent) or "unknown"
 
 
 def _printable(value: bytes) -> str:
-    text = value[:256].decode("utf-8", "replace")
+    text = value.decode("utf-8", "replace")
     return "".join(char for char in text if char.isprintable())[:64].strip()
 
 

@@ -17,6 +17,8 @@ from latchgate.gateway import fields, messages
 
 TOKENS_ASKED_MAX = 2**31
 CHOICES_MAX = 128
+MODEL_CHARS_MAX = 200
+TAG_CHARS_MAX = 512
 TOKEN_ID_DIGITS_MAX = 7
 #: How a prompt is counted where its model's server does not: a published rule.
 BYTES_PER_PROMPT_TOKEN = 4
@@ -56,7 +58,7 @@ def _check_metadata(value: Any, param: str) -> None:
 
 
 _FIELDS: dict[str, fields.Check] = {
-    "model": fields.string(200),
+    "model": fields.string(MODEL_CHARS_MAX),
     "messages": messages.check_messages,
     "stream": fields.boolean,
     "stream_options": _check_stream_options,
@@ -78,8 +80,8 @@ _FIELDS: dict[str, fields.Check] = {
     "response_format": messages.check_response_format,
     "reasoning_effort": fields.one_of("none", "minimal", "low", "medium", "high", "xhigh"),
     "verbosity": fields.one_of("low", "medium", "high"),
-    "user": fields.string(512),
-    "safety_identifier": fields.string(512),
+    "user": fields.string(TAG_CHARS_MAX),
+    "safety_identifier": fields.string(TAG_CHARS_MAX),
     "prompt_cache_key": fields.string(512),
     "metadata": _check_metadata,
     "store": fields.boolean,
@@ -184,7 +186,7 @@ def model_name(raw: dict[str, msgspec.Raw]) -> str:
     value = _decode(raw["model"], "model") if "model" in raw else None
     if value is None:
         raise messages.missing("model")
-    fields.string(200)(value, "model")
+    fields.string(MODEL_CHARS_MAX)(value, "model")
     name: str = value
     return name
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
+    from latchgate.gateway.rates import Rates
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
@@ -77,6 +78,8 @@ class KeyEntry:
     running: set[Cuttable] = field(default_factory=set)
     #: The key or its account is no longer what it was when this was read.
     has_ended: bool = False
+    #: Its account's buckets, once a call has asked for them.
+    rates: Rates | None = None
     _windows: tuple[Window, ...] = ()
     _windows_until_us: int = 0
 
@@ -271,7 +274,7 @@ class Directory:
             if entry.account_id == account_id:
                 entry.bind(budgets, get_zone(account.time_zone))
                 entry.rate_terms = (account.requests_per_minute, account.tokens_per_minute)
-                entry.calls_at_once = account.calls_at_once
+                entry.calls_at_once, entry.rates = account.calls_at_once, None
 
 
 def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, tuple[BudgetEntry, ...]] | None:

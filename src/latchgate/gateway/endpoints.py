@@ -19,8 +19,9 @@ from latchgate.domain.errors import LatchgateError, MethodNotAllowed, NotFound, 
 from latchgate.gateway import replies
 from latchgate.gateway.admit import app_label
 from latchgate.gateway.call import Books, Call
-from latchgate.gateway.chat import decode_object, model_name, parse_chat
+from latchgate.gateway.chat import ChatCall, decode_object, model_name, parse_chat
 from latchgate.gateway.relay import relay_events, relay_whole
+from latchgate.gateway.usual_chat import find_usual_chat
 
 if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission
@@ -130,11 +131,10 @@ class Endpoints:
     async def _chat(self, request: GatewayRequest, entry: KeyEntry) -> None:
         _check_content_type(request)
         self._admission.check_concurrency(entry)
-        raw = decode_object(await request.read_body(bytes_max=self._bounds.body_bytes_max))
+        body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
         if entry.has_ended:  # while the body was on its way
             entry = await self._admission.get_key(request.headers, request.query)
-        model = self._admission.get_model(model_name(raw), entry)
-        chat = parse_chat(raw, extra_fields=model.extra_fields)
+        model, chat = self._peek(body, entry)
         rates = self._admission.admit_rate(entry, chat, request.now_s)
         request.rate_lines = rates.lines(request.now_s)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
@@ -164,6 +164,15 @@ class Endpoints:
         except BaseException as error:
             await call.fail(error)
             raise
+
+    def _peek(self, body: bytes, entry: KeyEntry) -> tuple[ModelEntry, ChatCall]:
+        """The model that a body asks for, and the checked call. Raises NotFound, InvalidRequest."""
+        usual = find_usual_chat(body)
+        if usual is not None:
+            return self._admission.get_model(usual.model, entry), usual
+        raw = decode_object(body)
+        model = self._admission.get_model(model_name(raw), entry)
+        return model, parse_chat(raw, extra_fields=model.extra_fields)
 
     # ── models and the key ──────────────────────────────────────────────────────────────────────
     def _permitted(self, entry: KeyEntry) -> list[ModelEntry]:

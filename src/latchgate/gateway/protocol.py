@@ -119,8 +119,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header field towards the head's bound."""
-        super().on_header(name, value)
+        """Keep a header field, as uvicorn's own does, and count it towards the head's bound."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._count_head(len(name) + len(value) + 4)
 
     def _count_head(self, size: int) -> None:

@@ -70,6 +70,11 @@ class Rates:
         limits = (terms.requests_per_minute, terms.tokens_per_minute)
         self.requests, self.tokens = (Bucket(limit, now_s) if limit else None for limit in limits)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything to count."""
+        return self.requests is not None or self.tokens is not None
+
     def admit(self, tokens: int, now_s: float) -> None:
         """Count a request of so many input tokens. Raises RateLimited, and counts nothing then."""
         for kind, bucket, amount in self._buckets(tokens):
@@ -86,6 +91,8 @@ class Rates:
 
     def lines(self, now_s: float) -> tuple[bytes, ...]:
         """The header lines that say what is left, with durations as OpenAI writes them."""
+        if not self.is_limited:
+            return ()
         lines = []
         for kind, bucket, _ in self._buckets(0):
             left = max(0, math.floor(bucket.level(now_s)))

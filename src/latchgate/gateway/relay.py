@@ -207,7 +207,7 @@ async def relay_whole(
     call.text_bytes = piece.text_bytes()
     call.text_pieces = min(1, call.text_bytes)
     await call.settle()
-    cost = replies.header("x-latchgate-cost-nanos", call.charge_nanos)
+    cost = b"x-latchgate-cost-nanos: %d\r\n" % call.charge_nanos
     request.send_json(200, with_cost(data, piece, call), *allowance_lines(call), cost)
 
 

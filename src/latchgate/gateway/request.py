@@ -138,7 +138,7 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        length = replies.header("content-length", len(body))
+        length = b"content-length: %d\r\n" % len(body)
         lines = (*lines, *self.rate_lines, self._processing(), length)
         head = replies.head(status, self.request_id, *lines, *self._closing())
         is_bodiless = self.method == "HEAD" or status == 204  # noqa: PLR2004 - No Content
