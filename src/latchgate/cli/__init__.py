@@ -6,6 +6,7 @@ output.py    tables for people, JSON for programs
 accounts.py  account, key, credit, invite
 catalog.py   upstream, model
 server.py    serve, status, audit, doctor, config, version
+bench.py     bench
 doctor.py    the checks of `latchgate doctor`
 document.py  the page docs/cli.md, made from the commands themselves
 """

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BATCH_CALLS_MAX = 500
+BATCH_CALLS_MAX = 1000
 #: How long charges may gather before they are posted, when no page asks for them.
-PERIOD_S = 0.2
+PERIOD_S = 0.5
 RETRY_S = 1.0
 
 

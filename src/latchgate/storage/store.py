@@ -29,6 +29,9 @@ R = TypeVar("R")
 
 READERS = 2
 BUSY_TIMEOUT_MS = 5_000
+#: Pages of the WAL (4 KiB each) that gather before they are brought into the database: a page that
+#: changes often meanwhile is written once.
+CHECKPOINT_PAGES = 4_000
 
 
 class Store:
@@ -107,5 +110,11 @@ def _engine(path: Path, *, writes: bool) -> Engine:
 def _pragmas(*, writes: bool) -> list[str]:
     shared = [f"busy_timeout = {BUSY_TIMEOUT_MS}", "foreign_keys = ON", "temp_store = MEMORY"]
     if writes:
-        return [*shared, "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"]
+        return [
+            *shared,
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "secure_delete = ON",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        ]
     return [*shared, "query_only = ON", "wal_autocheckpoint = 0"]
