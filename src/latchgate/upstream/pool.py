@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 from latchgate.domain.errors import UpstreamFailed
+from latchgate.upstream.breaker import Breaker
 from latchgate.upstream.connection import (
     AnswerHead,
     Broken,
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from latchgate.upstream.target import Target
 
 IDLE_CONNECTIONS_MAX = 64
+#: How long to wait before a connection that was refused is tried once more, in seconds.
+RECONNECT_AFTER_S = 0.1
+
+
+class Unreachable(UpstreamFailed):
+    """No connection came about: nothing was sent."""
 
 
 class Pool:
@@ -34,6 +41,7 @@ class Pool:
         self._connections_max = connections_max
         self._count = 0
         self._idle: defaultdict[Target, deque[Connection]] = defaultdict(deque)
+        self._breakers: defaultdict[Target, Breaker] = defaultdict(Breaker)
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
@@ -43,6 +51,20 @@ class Pool:
         A kept connection that the other side had closed meanwhile is no failure: when it ends
         without a byte, the request goes out once more on a fresh one. Raises UpstreamFailed.
         """
+        breaker = self._breakers[target]
+        breaker.enter(self._loop.time())
+        try:
+            head = await self._send(target, request, sink)
+        except UpstreamFailed:
+            breaker.failed(self._loop.time())
+            raise
+        except BaseException:
+            breaker.given_up()
+            raise
+        breaker.answered(head.status, self._loop.time())
+        return head
+
+    async def _send(self, target: Target, request: bytes, sink: Sink) -> AnswerHead:
         kept = self._find_idle(target)
         if kept is not None:
             try:
@@ -50,7 +72,12 @@ class Pool:
             except Broken as error:
                 if kept.bytes_received:
                     raise broke(str(error)) from None
-        fresh = await self._connect(target)
+        try:
+            fresh = await self._connect(target)
+        except Unreachable:
+            # Nothing was sent yet, so that trying once more can't run anything twice.
+            await asyncio.sleep(RECONNECT_AFTER_S)
+            fresh = await self._connect(target)
         try:
             return await self._send_over(fresh, target, request, sink)
         except Broken as error:
@@ -103,7 +130,10 @@ class Pool:
             raise timed_out("connect") from None
         except (OSError, ValueError) as error:  # ValueError: a name that can't be a host's
             self._count -= 1
-            raise broke(f"connect: {error}") from None
+            raise Unreachable(
+                "The model's server can't be reached. Try again in a moment.",
+                internal=f"connect: {error}",
+            ) from None
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
