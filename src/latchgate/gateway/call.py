@@ -206,7 +206,7 @@ class Call:
         try:
             offset = self._books.journal.close_call(record)
             self._books.drain.add(offset, record)
-            await self._books.journal.synced(offset)
+            await self._books.journal.safe(offset)
         except LedgerUnavailable:
             hold.void(self.charge_nanos)
             self.charge_nanos = 0

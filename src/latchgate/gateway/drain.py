@@ -55,18 +55,17 @@ class Drain:
         self._queue.append((offset, record))
 
     def _on_journal_failed(self) -> None:
-        """What was not synced has been taken back, where its calls waited for the disk."""
-        if self._journal.waits_for_disk:
-            self._take_unsynced()
+        """The calls that still waited are void, and so are their charges."""
+        self._take_behind(self._journal.safe_offset)
 
     def write_again(self) -> None:
-        """Put into the reopened journal what calls did not wait for and the disk has lost."""
-        for record in self._take_unsynced():
+        """Put into the reopened journal what was answered and the disk has lost."""
+        for record in self._take_behind(self._journal.synced_offset):
             self.add(self._journal.close_call(record), record)
 
-    def _take_unsynced(self) -> list[CloseRecord]:
-        synced, taken = self._journal.synced_offset, []
-        while self._queue and self._queue[-1][0] > synced:
+    def _take_behind(self, offset: int) -> list[CloseRecord]:
+        taken: list[CloseRecord] = []
+        while self._queue and self._queue[-1][0] > offset:
             taken.append(self._queue.pop()[1])
         return taken[::-1]
 

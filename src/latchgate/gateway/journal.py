@@ -43,8 +43,9 @@ _REFUSAL = "Charges cannot be recorded just now, so paid calls are refused. Try 
 class Journal:
     """Appends records to one epoch's journal. Used from one event loop; a thread has the file.
 
-    ``interval_ms`` None syncs before every answer; a number syncs that often, and answers do not
-    wait: a power cut may then lose the last moments' charges, a killed process does not.
+    ``interval_ms`` None syncs before every answer. A number syncs that often, and answers wait only
+    until their charge is written: a power cut may then lose the last moments' charges, a killed
+    process loses none.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Journal:
         self._end = 0
         self._number = 0
         self.synced_offset = 0
+        #: How far answers may go out: what is synced, or, with an interval, what is written.
+        self.safe_offset = 0
         self.failure: OSError | None = None
         #: Called on the loop whenever more is durable; the drain listens.
         self.on_synced: Callable[[], None] = _ignore
@@ -81,17 +84,12 @@ class Journal:
         """Whether a paid call may begin."""
         return self.failure is None and not self._closing
 
-    @property
-    def waits_for_disk(self) -> bool:
-        """Whether answers wait until their charge is synced."""
-        return self._interval_s is None
-
     def open_call(self, record: OpenRecord) -> None:
         """Note a hold; nobody waits for it. Raises LedgerUnavailable."""
         self._append(encode(record), sync=False)
 
     def close_call(self, record: CloseRecord) -> int:
-        """Note a charge. The charge counts once ``synced`` has returned for this offset."""
+        """Note a charge. The charge counts once ``safe`` has returned for this offset."""
         return self._append(encode(record), sync=True)
 
     def _append(self, data: bytes, *, sync: bool) -> int:
@@ -112,9 +110,9 @@ class Journal:
             self._wake.notify()
         self._batch, self._batch_syncs = [], False
 
-    async def synced(self, offset: int) -> None:
-        """Wait until everything up to ``offset`` is on the disk. Raises LedgerUnavailable."""
-        if self._interval_s is not None or offset <= self.synced_offset:
+    async def safe(self, offset: int) -> None:
+        """Wait until the answer of a charge may go out. Raises LedgerUnavailable."""
+        if offset <= self.safe_offset:
             return
         if self.failure is not None:
             raise LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}")
@@ -131,7 +129,7 @@ class Journal:
             self.failure = error
             return False
         self._gathered, self._batch, self._batch_syncs = [], [], False
-        self._end = self.synced_offset
+        self._end = self.safe_offset = self.synced_offset
         self.failure = None
         self._start(file)
         return True
@@ -178,7 +176,7 @@ class Journal:
                 _write_all(file, data)
                 written += len(data)
                 if self._interval_s is not None:
-                    # Written at once, so that a killed process loses nothing; synced when due.
+                    self._tell(self._on_safe, written)
                     sync = synced < written and time.monotonic() >= sync_due_s
                 if sync or is_last:
                     os.fdatasync(file)
@@ -221,12 +219,16 @@ class Journal:
     # ── back on the loop ────────────────────────────────────────────────────────────────────────
     def _on_synced(self, offset: int) -> None:
         self.synced_offset = offset
+        self._on_safe(max(offset, self.safe_offset))
+        self.on_synced()
+
+    def _on_safe(self, offset: int) -> None:
+        self.safe_offset = offset
         waiting = self._waiting
         while waiting and waiting[0][0] <= offset:
             _, future = waiting.popleft()
             if not future.done():
                 future.set_result(None)
-        self.on_synced()
 
     def _on_failed(self, error: OSError) -> None:
         log.error("journal.failed", error=str(error), epoch=self._epoch_id)
