@@ -157,6 +157,7 @@ def compare(given: argparse.Namespace, folder: Path) -> Comparison:
             machine_after_sync_ms=describe(stage.data).fdatasync_ms,
             seconds=given.seconds,
             rounds=given.rounds,
+            retakes=given.retakes,
             connections=given.connections,
             peers=peers,
             missing=missing | unmeasured,

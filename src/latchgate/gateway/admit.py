@@ -55,6 +55,8 @@ class Allowance:
     held_tokens: int
     is_clamped: bool
     input_tokens_max: int
+    #: When the call was let in: the moment whose windows it binds.
+    admitted_us: int
 
 
 class Admission:
@@ -165,7 +167,8 @@ class Admission:
         first = min(asked, SLICE_TOKENS) if is_sliced else asked
         wanted = price.bound_nanos(input_max, first * call.choices)
         least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
-        windows = () if price.is_free else entry.windows_at(self._clock.now_us())
+        admitted_us = self._clock.now_us()
+        windows = () if price.is_free else entry.windows_at(admitted_us)
         hold = await self._purse.hold(windows, wanted=wanted, least=least)
         if isinstance(hold, Shortage):
             raise _too_expensive(entry, least, hold)
@@ -175,7 +178,8 @@ class Admission:
             if affordable is not None:
                 allowed = held = min(first, affordable // call.choices)
         is_clamped = allowed < (call.output_tokens_asked or asked)
-        return Allowance(hold, allowed, held * call.choices, is_clamped, input_max)
+        held_tokens = held * call.choices
+        return Allowance(hold, allowed, held_tokens, is_clamped, input_max, admitted_us)
 
 
 def key_text(headers: dict[bytes, bytes], query: bytes) -> str:

@@ -91,7 +91,7 @@ class Call:
             app=app,
             hold_nanos=allowance.hold.amount_nanos,
             is_stream=chat.is_stream,
-            started_us=books.clock.now_us(),
+            started_us=allowance.admitted_us,
             ip=request.ip,
         )
 

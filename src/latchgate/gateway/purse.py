@@ -2,11 +2,13 @@
 
 For each window of a budget this process has a slice, of which at every moment
 
-    leased (in the database)  =  free + held + charged
+    leased (in the database)  =  free + held + charged + excess
 
 ``held`` belongs to running calls, ``charged`` to ended ones whose charge is not posted yet. A hold
 takes from ``free`` without touching the database; when ``free`` is too small, a lease is taken
-first. Nothing here can spend what the database has not set aside.
+first. Nothing here can spend what the database has not set aside. ``excess`` is there when a limit
+was lowered below what is spent and leased already: what running calls give back then goes to the
+database and not to the next call. While they hold it, ``free`` is below zero.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from latchgate.domain.errors import LedgerUnavailable
 from latchgate.storage.leases import return_lease, take_lease
 
 if TYPE_CHECKING:
     from latchgate.domain.windows import Window
+    from latchgate.storage.charges import Spent
     from latchgate.storage.store import Store
 
 log = structlog.get_logger()
@@ -42,8 +45,12 @@ class Slice:
     leased_nanos: int = 0
     held_nanos: int = 0
     charged_nanos: int = 0
+    #: What the window has out beyond its limit, and must have back first.
+    excess_nanos: int = 0
     #: The database has no more to give; cleared when credit comes or a lease goes back.
     is_dry: bool = False
+    #: It has nothing to give ahead of need.
+    is_low: bool = False
     #: A hold was asked for since idle leases were last given back.
     is_warm: bool = False
     #: Calls that are asking for a hold just now: the slice must stay.
@@ -55,7 +62,16 @@ class Slice:
     @property
     def free_nanos(self) -> int:
         """What a new hold may take."""
-        return self.leased_nanos - self.held_nanos - self.charged_nanos
+        return self.leased_nanos - self.held_nanos - self.charged_nanos - self.excess_nanos
+
+    @property
+    def returnable_nanos(self) -> int:
+        """What no call uses, excess or not."""
+        return max(0, self.leased_nanos - self.held_nanos - self.charged_nanos)
+
+    def look_again(self) -> None:
+        """The database may have more to give than it had."""
+        self.is_dry = self.is_low = False
 
     def wake(self) -> None:
         """Something is free again: let those who wait look."""
@@ -98,6 +114,8 @@ class Hold:
         for piece in self.slices:
             piece.held_nanos -= self.amount_nanos
             piece.charged_nanos += charge_nanos
+            if piece.excess_nanos:
+                piece.look_again()  # some of the excess can go back now
             if piece.waiting:
                 piece.wake()
 
@@ -161,10 +179,10 @@ class Purse:
 
     def _take(self, slices: tuple[Slice, ...], amount_nanos: int) -> Hold:
         hold = Hold(slices, amount_nanos)
-        ahead_nanos = max(AHEAD_NANOS, AHEAD_CALLS * amount_nanos)
+        ahead_nanos = _ahead_nanos(amount_nanos)
         for piece in slices:
             piece.is_warm = True
-            if not piece.is_dry and piece.free_nanos < ahead_nanos // 4:
+            if not piece.is_low and piece.free_nanos < ahead_nanos // 4:
                 self._refill_ahead(piece, ahead_nanos)
         return hold
 
@@ -178,7 +196,7 @@ class Purse:
             while True:
                 for piece in slices:
                     if piece.free_nanos < wanted and not piece.is_dry:
-                        await self._refill(piece, wanted)
+                        await self._refill(piece, wanted, _ahead_nanos(wanted))
                 # No await from here to the hold: what is free now is still free when it is taken.
                 tightest = min(slices, key=_free)
                 if tightest.free_nanos >= least:
@@ -210,9 +228,9 @@ class Purse:
     def extend(self, hold: Hold, amount_nanos: int) -> bool:
         """Hold more for a running call, if that is free here; more is leased in the background."""
         is_extended = hold.extend(amount_nanos)
-        ahead_nanos = max(AHEAD_NANOS, AHEAD_CALLS * amount_nanos)
+        ahead_nanos = _ahead_nanos(amount_nanos)
         for piece in hold.slices:
-            if not piece.is_dry and piece.free_nanos < ahead_nanos // 4:
+            if not piece.is_low and piece.free_nanos < ahead_nanos // 4:
                 self._refill_ahead(piece, ahead_nanos)
         return is_extended
 
@@ -222,7 +240,7 @@ class Purse:
         while hold.is_open:
             for piece in hold.slices:
                 if piece.free_nanos < amount_nanos and not piece.is_dry:
-                    await self._refill(piece, amount_nanos)
+                    await self._refill(piece, amount_nanos, _ahead_nanos(amount_nanos))
             if hold.extend(amount_nanos):
                 return True
             tightest = min(hold.slices, key=_free)
@@ -231,17 +249,20 @@ class Purse:
         return False
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────
-    async def _refill(self, piece: Slice, wanted_nanos: int) -> None:
+    async def _refill(self, piece: Slice, needed_nanos: int, ahead_nanos: int) -> None:
+        """Lease what is needed, and ``ahead_nanos`` in all where that is plentiful."""
         async with piece.refilling:
-            missing = wanted_nanos - piece.free_nanos
-            if missing <= 0 or piece.is_dry:
+            if piece.excess_nanos:
+                await self._give_back(piece, min(piece.returnable_nanos, piece.excess_nanos))
+            missing = max(0, needed_nanos - piece.free_nanos)
+            if piece.is_dry or (needed_nanos and not missing):
                 return
             try:
                 taken = await self._store.write(
                     take_lease,
                     epoch_id=self._epoch_id,
                     window=piece.window,
-                    wanted_nanos=max(missing, AHEAD_NANOS, AHEAD_CALLS * wanted_nanos),
+                    wanted_nanos=max(missing, ahead_nanos - piece.free_nanos),
                     needed_nanos=missing,
                 )
             except SQLAlchemyError as error:
@@ -251,12 +272,12 @@ class Purse:
                 ) from error
             piece.leased_nanos += taken
             piece.is_dry = taken < missing
+            piece.is_low = taken == 0
 
     def _refill_ahead(self, piece: Slice, ahead_nanos: int) -> None:
         if piece.refilling.locked():
             return
-        # Only what is plentiful is taken ahead; the need of one call is taken when it comes.
-        task = asyncio.create_task(self._refill(piece, ahead_nanos // 2))
+        task = asyncio.create_task(self._refill(piece, 0, ahead_nanos))
         self._ahead.add(task)
         task.add_done_callback(self._on_ahead_done)
 
@@ -266,26 +287,32 @@ class Purse:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("purse.lease_ahead_failed", error=str(error))
 
-    def on_posted(self, spent: dict[Window, int]) -> None:
-        """The drain has turned these charges from leased into spent."""
-        for window, charge_nanos in spent.items():
-            if charge_nanos:
+    def on_posted(self, spent: dict[Window, Spent]) -> None:
+        """The drain has posted these charges: from leased into spent, or beside any lease."""
+        for window, amounts in spent.items():
+            piece = self._slices.get(window)
+            if amounts.leased_nanos:
                 piece = self.slice_of(window)
-                piece.leased_nanos -= charge_nanos
-                piece.charged_nanos -= charge_nanos
+                piece.leased_nanos -= amounts.leased_nanos
+                piece.charged_nanos -= amounts.leased_nanos
+            if amounts.beside_nanos and piece is not None:
+                # Perhaps the window had room for it: the next lease that is taken will show.
+                piece.excess_nanos += amounts.beside_nanos
+                piece.look_again()
 
     def on_credit(self) -> None:
         """Some budget has more to give than before: those that were dry are asked again."""
         for piece in self._slices.values():
-            piece.is_dry = False
+            piece.look_again()
             piece.wake()
 
     async def on_limit_changed(self, budget_id: str) -> None:
         """A budget's limit was changed: what is free here goes back, so that the new one binds."""
         for piece in list(self._slices.values()):
             if piece.window.budget_id == budget_id:
-                await self._return(piece)
-                piece.is_dry = False
+                async with piece.refilling:
+                    await self._give_back(piece, piece.returnable_nanos)
+                piece.look_again()
                 piece.wake()
 
     async def return_idle(self) -> None:
@@ -301,18 +328,28 @@ class Purse:
 
     async def _return(self, piece: Slice) -> None:
         async with piece.refilling:
-            amount_nanos = piece.free_nanos
-            if amount_nanos <= 0:
-                return
-            # First out of memory, then out of the database: nobody can hold it in between.
-            piece.leased_nanos -= amount_nanos
-            await self._store.write(
+            if piece.returnable_nanos or piece.excess_nanos:
+                await self._give_back(piece, piece.returnable_nanos)
+
+    async def _give_back(self, piece: Slice, amount_nanos: int) -> None:
+        """Return so much of a lease, and learn by how much its window is beyond its limit."""
+        # First out of memory, then out of the database: nobody can hold it in between. Whoever asks
+        # meanwhile finds the slice not dry, and waits for the lock.
+        piece.leased_nanos -= amount_nanos
+        piece.excess_nanos = max(0, piece.excess_nanos - amount_nanos)
+        piece.look_again()
+        try:
+            piece.excess_nanos = await self._store.write(
                 return_lease,
                 epoch_id=self._epoch_id,
                 window=piece.window,
                 amount_nanos=amount_nanos,
             )
-            piece.is_dry = False
+        except DBAPIError as error:
+            # Undone, unless nobody knows: then it stays out until the epoch ends, and is not spent.
+            if not error.connection_invalidated:
+                piece.leased_nanos += amount_nanos
+            raise
 
     async def close(self) -> None:
         """Let refills end, and give everything free back."""
@@ -334,3 +371,8 @@ class Purse:
 
 def _free(piece: Slice) -> int:
     return piece.free_nanos
+
+
+def _ahead_nanos(amount_nanos: int) -> int:
+    """How much to have on lease where calls of this size come."""
+    return max(AHEAD_NANOS, AHEAD_CALLS * amount_nanos)

@@ -82,13 +82,13 @@ def open_window(conn: Connection, window: Window) -> None:
 def set_limit(
     conn: Connection, *, budget_id: str, window: Window, limit_nanos: int, now_us: int
 ) -> None:
-    """Give a budget a limit from now on, in its running window too, switching it on if need be.
+    """Give a budget a limit from now on, in running windows too, switching it on if need be.
 
     A limit below what is spent and leased already binds new holds; the ceiling stays.
     """
-    was_on = conn.execute(
-        select(budgets.c.active_since_us).where(budgets.c.id == budget_id)
-    ).scalar_one()
+    was_on, account_id = conn.execute(
+        select(budgets.c.active_since_us, budgets.c.account_id).where(budgets.c.id == budget_id)
+    ).one()
     since_us = was_on if was_on is not None else now_us
     conn.execute(
         update(budgets)
@@ -96,24 +96,27 @@ def set_limit(
         .values(limit_nanos=limit_nanos, active_since_us=since_us)
     )
     open_window(conn, window)
-    row = find_window(conn, window)
-    if row is None:
+    if find_window(conn, window) is None:
         raise LookupError(f"no window {window}")
-    spent_nanos = row.spent_nanos
-    if was_on is None:
-        account_id = conn.execute(
-            select(budgets.c.account_id).where(budgets.c.id == budget_id)
-        ).scalar_one()
-        spent_nanos = _charged_in(conn, account_id, window)
-    conn.execute(
-        update(budget_windows)
-        .where(_windows.budget_id == budget_id, _windows.starts_us == window.starts_us)
-        .values(
-            limit_nanos=limit_nanos,
-            spent_nanos=spent_nanos,
-            ceiling_nanos=max(row.ceiling_nanos, limit_nanos, spent_nanos + row.leased_nanos),
-        )
+    # Every window that runs: a change of time zone may have left two.
+    running = select(budget_windows).where(
+        _windows.budget_id == budget_id, _windows.ends_us > now_us
     )
+    for row in conn.execute(running).all():
+        spent_nanos = row.spent_nanos
+        if was_on is None:  # what went by while the budget was off counts too
+            spent_nanos = _charged_in(
+                conn, account_id, Window(budget_id, row.starts_us, row.ends_us)
+            )
+        conn.execute(
+            update(budget_windows)
+            .where(_windows.budget_id == budget_id, _windows.starts_us == row.starts_us)
+            .values(
+                limit_nanos=limit_nanos,
+                spent_nanos=spent_nanos,
+                ceiling_nanos=max(row.ceiling_nanos, limit_nanos, spent_nanos + row.leased_nanos),
+            )
+        )
 
 
 def switch_off(conn: Connection, budget_id: str) -> None:

@@ -21,8 +21,8 @@ _windows = budget_windows.c
 
 
 @dataclass(slots=True)
-class _Spent:
-    """What a batch spends of a window: from the epoch's lease, and beside it."""
+class Spent:
+    """What a batch spends of a window: from the epoch's lease, and beside it, in nano-USD."""
 
     leased_nanos: int = 0
     beside_nanos: int = 0
@@ -36,11 +36,11 @@ def post_calls(
     from_offset: int,
     to_offset: int,
     now_us: int,
-) -> dict[Window, int]:
+) -> dict[Window, Spent]:
     """Post a batch of ended calls and move the journal's offset, all in the caller's transaction.
 
-    One posting for each account, its amount the sum of its usage events. Returns what is spent of
-    each window's lease, so that the purse can take it off its slices. Raises LookupError when the
+    One posting for each account, its amount the sum of its usage events. Returns what each window
+    has spent, so that the purse can take it off its slices. Raises LookupError when the
     epoch is fenced or the offset is not where it should be; nothing may be committed then.
     """
     advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset)
@@ -50,10 +50,10 @@ def post_calls(
     spent = _spent(conn, [record for record in records if record.charge_nanos])
     for window, amounts in spent.items():
         _spend(conn, epoch_id, window, amounts)
-    return {window: amounts.leased_nanos for window, amounts in spent.items()}
+    return spent
 
 
-def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, _Spent]:
+def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, Spent]:
     """What each window spends: those that a call holds, and those that it fell into.
 
     A charge counts in every window of its account that was running when the call was let in. Where
@@ -61,7 +61,7 @@ def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, _Sp
     """
     if not records:
         return {}
-    spent: dict[Window, _Spent] = defaultdict(_Spent)
+    spent: dict[Window, Spent] = defaultdict(Spent)
     running = _running_windows(conn, records)
     for record in records:
         held = {Window(budget_id, starts_us) for budget_id, starts_us in record.windows}
@@ -91,7 +91,7 @@ def _running_windows(
     return running
 
 
-def _spend(conn: Connection, epoch_id: str, window: Window, amounts: _Spent) -> None:
+def _spend(conn: Connection, epoch_id: str, window: Window, amounts: Spent) -> None:
     """Turn leased into spent: the charges that the journal has made durable."""
     spent = conn.execute(
         update(budget_windows)

@@ -89,10 +89,20 @@ def _find_window(conn: Connection, window: Window) -> AnyRow | None:
     ).one_or_none()
 
 
-def return_lease(conn: Connection, *, epoch_id: str, window: Window, amount_nanos: int) -> None:
-    """Give back part of an epoch's slice that no hold uses."""
-    _move_leased(conn, window, -amount_nanos)
-    move_lease(conn, epoch_id, window, -amount_nanos)
+def return_lease(conn: Connection, *, epoch_id: str, window: Window, amount_nanos: int) -> int:
+    """Give back part of an epoch's slice that no hold uses.
+
+    Returns by how much the window is beyond its limit still: an owner may lower a limit below what
+    is spent and leased, and what comes back then must not go out again.
+    """
+    if amount_nanos:
+        _move_leased(conn, window, -amount_nanos)
+        move_lease(conn, epoch_id, window, -amount_nanos)
+    row = _find_window(conn, window)
+    if row is None:
+        return 0
+    beyond_nanos: int = row.spent_nanos + row.leased_nanos - row.limit_nanos
+    return max(0, beyond_nanos)
 
 
 def advance_offset(conn: Connection, *, epoch_id: str, from_offset: int, to_offset: int) -> None:
