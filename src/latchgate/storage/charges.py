@@ -40,17 +40,27 @@ def post_calls(
     """Post a batch of ended calls and move the journal's offset, all in the caller's transaction.
 
     One posting for each account, its amount the sum of its usage events. Returns what is spent of
-    each window's lease, so that the purse can take it off its slices. Raises LookupError when the
-    epoch is fenced or the offset is not where it should be; nothing may be committed then.
+    each window's lease, so that the purse can take it off its slices. A batch that has landed gives
+    the same, and is not posted again. Raises LookupError when the epoch is fenced or the offset is
+    not where it should be; nothing may be committed then.
     """
-    advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset)
+    if not advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset):
+        return _spent_of_leases(records)
     posting_ids = _post_charges(conn, records, now_us)
     if records:
         insert_events(conn, [_event(record, posting_ids) for record in records])
     spent = _spent(conn, [record for record in records if record.charge_nanos])
     for window, amounts in spent.items():
         _spend(conn, epoch_id, window, amounts)
-    return {window: amounts.leased_nanos for window, amounts in spent.items()}
+    return _spent_of_leases(records)
+
+
+def _spent_of_leases(records: Sequence[CloseRecord]) -> dict[Window, int]:
+    spent: defaultdict[Window, int] = defaultdict(int)
+    for record in records:
+        for budget_id, starts_us in record.windows:
+            spent[Window(budget_id, starts_us)] += record.charge_nanos
+    return dict(spent)
 
 
 def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, _Spent]:
