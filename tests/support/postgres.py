@@ -70,6 +70,14 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        until_s = time.monotonic() + START_S_MAX
+        while not self._answers():
+            assert time.monotonic() < until_s, (self._folder / "log").read_text()
+            if self._process is None or self._process.poll() is not None:
+                self._spawn()  # the first time; or a killed one's children were not gone yet
+            time.sleep(0.02)
+
+    def _spawn(self) -> None:
         settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", *_CARELESS)
         flags = [flag for setting in settings for flag in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
@@ -80,15 +88,13 @@ class PostgresServer:
                 cwd=self._folder,
                 **self._as_user,
             )
-        until_s = time.monotonic() + START_S_MAX
-        while True:
-            try:
-                psycopg.connect(self.url("postgres")).close()
-            except psycopg.OperationalError:
-                assert time.monotonic() < until_s, (self._folder / "log").read_text()
-                time.sleep(0.02)
-            else:
-                return
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End the postmaster as a crash would; its children notice and go."""

@@ -2,7 +2,8 @@
 
 A writing transaction is SERIALIZABLE. When it and another process's can't both have been alone,
 PostgreSQL undoes one of them, and its function is called again. A reading one is REPEATABLE READ
-and READ ONLY. A lost connection fails its transaction; the next one connects anew.
+and READ ONLY. A connection that is lost while it idles is replaced unnoticed; one that is lost in a
+transaction fails it, and the next one connects anew.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def _engine(url: str, isolation: str, *, connections: int, is_alone: bool = Fals
         isolation_level=isolation,
         pool_size=connections,
         max_overflow=0,
+        pool_pre_ping=True,
         connect_args={
             "application_name": "latchgate",
             "connect_timeout": CONNECT_TIMEOUT_S,
