@@ -16,6 +16,7 @@ from latchgate.services.catalog import ModelTerms
 from latchgate.storage.usage_events import find_event_ids
 from tests.fault.crowd import dice_of
 from tests.support.gateway import USD, Gateway, running_gateway
+from tests.support.management import error_of, running_management
 from tests.support.model_server import answers, usage_of
 from tests.support.postgres import TEMPLATE, PostgresServer
 
@@ -101,6 +102,26 @@ async def test_killed_under_load_it_loses_no_charge_and_calls_go_on_by_themselve
             customers.is_open = False
             await asyncio.gather(*callers)
             await _check(gateway, customers)
+
+
+async def test_keys_and_pages_are_refused_for_now_while_it_is_gone(
+    tmp_path: Path, mortal: PostgresServer
+) -> None:
+    with mortal.database(TEMPLATE) as url:
+        async with running_gateway(tmp_path, database_url=url) as gateway:
+            mortal.kill()
+            unknown = await gateway.chat()  # its key was not asked for yet
+            assert (unknown.status, unknown.error["code"]) == (503, "ledger_unavailable")
+            await asyncio.to_thread(mortal.start)
+            assert (await gateway.chat()).status == 200
+    with mortal.database() as url:
+        async with running_management(tmp_path, database_url=url) as management:
+            ada = await management.signed_up()
+            mortal.kill()
+            answer = await ada.get("/api/keys")
+            assert (answer.status_code, error_of(answer)["code"]) == (503, "ledger_unavailable")
+            await asyncio.to_thread(mortal.start)
+            assert (await ada.get("/api/keys")).status_code == 200
 
 
 @pytest.mark.usefixtures("either_engine")
