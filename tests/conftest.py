@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.support.postgres import TEMPLATE, PostgresServer
 
 
 @pytest.fixture
@@ -19,3 +23,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     open, and no other test could run one beside it.
     """
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, with a template that has our schema."""
+    server = PostgresServer()
+    try:
+        server.start()
+        server.make_template()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new, empty database on either engine: what ``storage.url`` would say."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either_engine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Run a test on both engines: ``running_gateway`` takes a database of one, then the other."""
+    if request.param == "sqlite":
+        yield
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database(TEMPLATE) as url:
+        monkeypatch.setattr("tests.support.gateway.default_database_url", lambda: url)
+        yield

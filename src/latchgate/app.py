@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from latchgate.clock import DAY_US, Clock, SystemClock, month_start_us, week_start_us
 from latchgate.config import Settings
 from latchgate.data_directory import DataDirectory
+from latchgate.domain.errors import Conflict
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.endpoints import KeyFigures
@@ -78,7 +80,8 @@ class World:
 async def open_world(settings: Settings, *, serving: bool = False) -> World:
     """Build the world over ``settings.data_dir``; ``serving`` gives it an engine.
 
-    Raises Conflict ``data_dir_in_use`` when another process has the directory.
+    Raises Conflict ``data_dir_in_use`` when another process has the directory, and
+    ``database_unavailable`` when the database can't be reached or another installation uses it.
     """
     clock = SystemClock()
     data = DataDirectory(settings.data_dir)
@@ -91,8 +94,7 @@ async def open_world(settings: Settings, *, serving: bool = False) -> World:
 
 
 async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, serving: bool) -> World:
-    store = Store(data.database)
-    await store.write(migrate)
+    store = await _open_store(settings, data)
     await store.write(open_platform_books)
     await _settle_the_dead(store, clock, data)
     pepper = load_or_create_secret(data.pepper)
@@ -108,6 +110,18 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     if engine is not None:
         await _start(engine, services)
     return World(settings, clock, data, store, directory, passwords, services, engine)
+
+
+async def _open_store(settings: Settings, data: DataDirectory) -> Store:
+    store = Store(data.database, settings.storage.url, is_alone=True)
+    try:
+        await store.write(migrate)
+    except OperationalError as error:
+        store.close()
+        raise Conflict(
+            f"The database can't be used: {str(error.orig).strip()}", code="database_unavailable"
+        ) from error
+    return store
 
 
 async def _settle_the_dead(store: Store, clock: Clock, data: DataDirectory) -> None:

@@ -14,7 +14,7 @@ from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
 from tests.support.model_server import answers, usage_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 
 #: An output token costs 0.10 USD, and nothing else costs anything.
 TERMS = ModelTerms(0, 0, 100_000_000_000)

@@ -22,7 +22,7 @@ from tests.support.model_server import (
     usage_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 
 #: 0.10, 0.02 and 0.40 USD per million tokens: 100, 20 and 400 nano-USD a token.
 TERMS = ModelTerms(100_000, 20_000, 400_000)

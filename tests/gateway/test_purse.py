@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latchgate.gateway.purse import Hold, Purse, Shortage
-from tests.gateway.purses import at_rest, check_books, hold_exactly
+from tests.gateway.purses import check_books, hold_exactly
 from tests.storage.bank import EPOCH, Bank, Figures, open_bank
 
 pytestmark = pytest.mark.anyio

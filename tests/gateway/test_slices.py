@@ -22,7 +22,7 @@ from tests.support.model_server import (
     usage_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 
 #: An output token costs 0.001 USD; input is free, so that holds are plain to see.
 TERMS = ModelTerms(0, 0, 1_000_000_000)

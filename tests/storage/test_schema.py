@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import CheckConstraint, Connection, create_engine, inspect, text
+from sqlalchemy.pool import NullPool
 
 from latchgate.storage.schema import migrate, newest_revision, revision_of
 from latchgate.storage.tables import metadata
 from tests.storage.books import Books
+from tests.support.postgres import TEMPLATE, PostgresServer
 
 #: Tables that are Alembic's own.
 FOREIGN = {"alembic_version"}
@@ -27,6 +29,17 @@ COUNTED = ("_nanos", "_picos", "_us", "_tokens", "_tokens_max", "_offset")
 def migrated(tmp_path: Path) -> Iterator[Connection]:
     """A database that every migration has run over."""
     engine = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    with engine.begin() as conn:
+        migrate(conn)
+        yield conn
+    engine.dispose()
+
+
+@pytest.fixture
+def migrated_either(tmp_path: Path, database_url: str) -> Iterator[Connection]:
+    """The same on either engine."""
+    sqlite_url = f"sqlite:///{tmp_path / 'migrated.db'}"
+    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
     with engine.begin() as conn:
         migrate(conn)
         yield conn
@@ -57,18 +70,42 @@ def test_migrations_give_exactly_the_tables_that_are_declared(migrated: Connecti
     declared.dispose()
 
 
-def test_a_new_migration_would_have_nothing_to_do(migrated: Connection) -> None:
-    context = MigrationContext.configure(migrated, opts={"compare_type": True})
+def test_a_new_migration_would_have_nothing_to_do(migrated_either: Connection) -> None:
+    context = MigrationContext.configure(migrated_either, opts={"compare_type": True})
     assert compare_metadata(context, metadata) == []
 
 
-def test_columns_stand_in_their_declared_order(migrated: Connection) -> None:
-    reflected = inspect(migrated)
+def test_columns_stand_in_their_declared_order(migrated_either: Connection) -> None:
+    reflected = inspect(migrated_either)
     found = {
         name: [column["name"] for column in reflected.get_columns(name)]
-        for name in _tables(migrated)
+        for name in _tables(migrated_either)
     }
     assert found == {name: list(table.columns.keys()) for name, table in metadata.tables.items()}
+
+
+def test_postgresql_counts_in_64_bits_and_keeps_every_condition(
+    postgres: PostgresServer,
+) -> None:
+    engine = create_engine(postgres.url(TEMPLATE).replace("ql:", "ql+psycopg:"), poolclass=NullPool)
+    with engine.connect() as conn:
+        wrong = text(
+            """SELECT table_name, column_name FROM information_schema.columns
+               WHERE table_schema = 'public' AND data_type IN ('integer', 'smallint', 'numeric')"""
+        )
+        assert conn.execute(wrong).all() == []
+        checks = text("SELECT conname FROM pg_constraint WHERE contype = 'c'")
+        partial = text("SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL")
+        kept = {*conn.execute(checks).scalars(), *conn.execute(partial).scalars()}
+    declared = {
+        str(part.name)
+        for table in metadata.tables.values()
+        for part in (*table.constraints, *table.indexes)
+        if isinstance(part, CheckConstraint)
+        or part.dialect_options["postgresql"].get("where") is not None
+    }
+    assert kept >= declared
+    assert {"ck_budget_windows_ceiling", "uq_api_keys_one_live"} <= kept
 
 
 def test_migrating_again_changes_nothing(migrated: Connection) -> None:

@@ -193,6 +193,11 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
     return b"".join(pieces)
 
 
+def default_database_url() -> str:
+    """The database of a gateway whose test names none: SQLite, in its folder."""
+    return ""
+
+
 @asynccontextmanager
 async def running_gateway(
     folder: Path,
@@ -203,6 +208,7 @@ async def running_gateway(
     idle_s: float = 5.0,
     clock: Clock | None = None,
     rates: RateTerms | None = None,
+    database_url: str | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
@@ -214,6 +220,7 @@ async def running_gateway(
         idle_s,
         clock or SystemClock(),
         rates or RateTerms(),
+        default_database_url() if database_url is None else database_url,
     )
     server = await _listen(gateway)
     try:
@@ -245,8 +252,9 @@ async def _build(
     idle_s: float,
     clock: Clock,
     rates: RateTerms,
+    database_url: str,
 ) -> Gateway:
-    store = Store(folder / "latchgate.db")
+    store = Store(folder / "latchgate.db", database_url)
     journal_folder = folder / "journal"
     journal_folder.mkdir(exist_ok=True)
     await store.write(migrate)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from latchgate.app import World, open_world
 from latchgate.config import Settings
-from latchgate.config.settings import EmbeddedSettings, SignupSettings
+from latchgate.config.settings import EmbeddedSettings, SignupSettings, StorageSettings
 from latchgate.http.application import build_application
 from latchgate.services.catalog import ModelTerms
 from tests.support.http_application import page_of
@@ -57,12 +57,13 @@ class Management:
 
 @asynccontextmanager
 async def running_management(
-    folder: Path, *, signup: SignupSettings | None = None
+    folder: Path, *, signup: SignupSettings | None = None, database_url: str = ""
 ) -> AsyncIterator[Management]:
     """The API over a new data directory, with one model on offer."""
     settings = Settings(
         data_dir=folder / "data",
         signup=signup or SignupSettings(),
+        storage=StorageSettings(database_url),
         embedded=EmbeddedSettings(enabled=False),
     )
     world = await open_world(settings)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latchgate.config import ConfigError, Settings, load, read
-from latchgate.config.declare import Setting, plain
-from latchgate.config.document import MASK, shown
+from latchgate.config.declare import MASK, Setting, plain
+from latchgate.config.document import shown
 from latchgate.config.settings import ALL, SECTIONS
 
 EMPTY = Path("/nowhere")
@@ -101,6 +101,14 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("LATCHGATE_MAIL_SENDER", "a@b>\r\nBcc: x@y"),
         ("LATCHGATE_MAIL_MODE", "smtp"),
         ("LATCHGATE_SESSIONS_IDLE_DAYS", "91"),
+        ("LATCHGATE_STORAGE_URL", "latchgate.db"),
+        ("LATCHGATE_STORAGE_URL", "sqlite:///latchgate.db"),
+        ("LATCHGATE_STORAGE_URL", "postgresql+psycopg://db.example/latchgate"),
+        ("LATCHGATE_STORAGE_URL", "postgresql://db.example"),
+        ("LATCHGATE_STORAGE_URL", "postgresql:///latchgate"),
+        ("LATCHGATE_STORAGE_URL", "postgresql://db.example:port/latchgate"),
+        ("LATCHGATE_STORAGE_URL", "postgresql://db.example/latchgate?password=hidden"),
+        ("LATCHGATE_STORAGE_URL", "postgresql://db.example/a b"),
     ],
 )
 def test_a_bad_value_is_one_clear_refusal(variable: str, value: str) -> None:
@@ -203,3 +211,28 @@ def test_no_text_makes_it_break(row: Setting, value: str) -> None:
 def test_text_is_written_so_that_toml_reads_it_back(value: str) -> None:
     printable = "".join(char for char in value if char.isprintable())
     assert tomllib.loads(f"x = {plain(printable)}") == {"x": printable}
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("postgresql://lg:p%40ss@db.example/keys", f"postgresql://lg:{MASK}@db.example/keys"),
+        ("postgresql://lg:a@b@db.example/keys", f"postgresql://lg:{MASK}@db.example/keys"),
+        ("postgresql://lg@/keys?host=/run/pg", "postgresql://lg@/keys?host=/run/pg"),
+        (
+            "postgresql://db.example:5433/keys?sslmode=verify-full",
+            "postgresql://db.example:5433/keys?sslmode=verify-full",
+        ),
+    ],
+)
+def test_a_database_is_shown_without_its_password(url: str, seen: str) -> None:
+    reading = read(EMPTY, environ={"LATCHGATE_STORAGE_URL": url})
+    assert reading.settings.storage.url == url
+    assert {row["setting"]: row["value"] for row in shown(reading)}["storage.url"] == seen
+    assert "p%40ss" not in repr(reading.settings)
+
+
+def test_a_refused_database_is_not_quoted() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(EMPTY, environ={"LATCHGATE_STORAGE_URL": "mysql://lg:hidden@db.example/keys"})
+    assert "hidden" not in str(caught.value)

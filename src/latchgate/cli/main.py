@@ -27,6 +27,7 @@ REFUSED, BAD_INPUT, NOT_OURS, INTERRUPTED, NOBODY_READS = 1, 2, 6, 130, 141
 #: What to do next, where the error's own sentence, which apps see as well, does not say it.
 HINTS = {
     "live_key_exists": "Say --replace to replace it.",
+    "database_unavailable": "Check storage.url, and that PostgreSQL runs and lets us in.",
     "data_dir_in_use": "Stop the other process, or name another directory with --data.",
 }
 

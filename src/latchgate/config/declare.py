@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from latchgate.domain import money, prices
 from latchgate.domain.errors import LatchgateError
@@ -22,6 +23,10 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 TEXT_CHARS_MAX = 4096
 LIST_ITEMS_MAX = 256
+#: What is shown in a secret's place.
+MASK = "********"
+#: Parameters of a database's address that are secrets.
+_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 
 
 class BadValue(ValueError):
@@ -34,6 +39,8 @@ class Kind:
 
     name: str
     parse: Callable[[object], Any]
+    #: How a secret value is shown.
+    mask: Callable[[str], str] = lambda _value: MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +199,39 @@ def texts(allowed: str, check: Callable[[str], bool]) -> Kind:
         return tuple(raw)
 
     return Kind(described, parse)
+
+
+def database_url() -> Kind:
+    """A PostgreSQL database's address, or nothing. Its password may only stand before the @."""
+    described = "postgresql://USER:PASSWORD@HOST:PORT/NAME, or empty"
+
+    def parse(raw: object) -> str:
+        if not isinstance(raw, str) or len(raw) > TEXT_CHARS_MAX or not raw.isprintable():
+            raise BadValue(f"must be {described}")
+        if raw and not _is_database(raw):
+            raise BadValue(f"must be {described}, with a secret nowhere but there")
+        return raw
+
+    return Kind(described, parse, _without_password)
+
+
+def _is_database(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        has_host = (parts.port is None or parts.port > 0) and (parts.hostname or "host" in names)
+    except ValueError:
+        return False
+    has_name = len(parts.path) > 1 and "/" not in parts.path[1:] and not parts.fragment
+    is_plain = not names & _SECRET_PARAMETERS and not set(url) & set(' <>"\\')
+    return parts.scheme == "postgresql" and bool(has_host) and has_name and is_plain
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    who, at, where = parts.netloc.rpartition("@")
+    user, colon, _ = who.partition(":")
+    return parts._replace(netloc=f"{user}{colon}{MASK if colon else ''}{at}{where}").geturl()
 
 
 def usd() -> Kind:

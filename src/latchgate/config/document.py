@@ -9,8 +9,6 @@ from latchgate.config.reading import Reading
 from latchgate.config.settings import ALL, SECTIONS
 from latchgate.domain.money import format_usd
 
-MASK = "********"
-
 _OPENING = """\
 # Configuration
 
@@ -51,7 +49,7 @@ def _row(row: Setting, reading: Reading) -> dict[str, Any]:
     value = getattr(getattr(reading.settings, row.section), row.attribute)
     return {
         "setting": row.path,
-        "value": MASK if row.is_secret and value else _written(row, value),
+        "value": row.kind.mask(value) if row.is_secret and value else _written(row, value),
         "source": reading.sources.get(row.path, "default"),
         "unit": row.unit,
         "default": row.default_text,

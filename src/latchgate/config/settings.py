@@ -12,6 +12,7 @@ from latchgate.config.declare import (
     Setting,
     boolean,
     choice,
+    database_url,
     declared_settings,
     integer,
     price,
@@ -199,6 +200,20 @@ class MailSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where accounts, keys and books are kept."""
+
+    url: str = setting(
+        "",
+        database_url(),
+        "A PostgreSQL database. Empty: SQLite, in the data directory. "
+        "With a password in it, better given as a variable than in the file.",
+        unit="URL",
+        is_secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class JournalSettings:
     """How charges reach the disk."""
 
@@ -351,6 +366,7 @@ class Settings:
     signup: SignupSettings = SignupSettings()
     sessions: SessionSettings = SessionSettings()
     mail: MailSettings = MailSettings()
+    storage: StorageSettings = StorageSettings()
     journal: JournalSettings = JournalSettings()
     gateway: GatewaySettings = GatewaySettings()
     rates: RateSettings = RateSettings()
@@ -363,6 +379,7 @@ SECTIONS: dict[str, type] = {
     "signup": SignupSettings,
     "sessions": SessionSettings,
     "mail": MailSettings,
+    "storage": StorageSettings,
     "journal": JournalSettings,
     "gateway": GatewaySettings,
     "rates": RateSettings,

@@ -39,6 +39,9 @@ class Drain:
         self._epoch_id = epoch_id
         self._queue: deque[tuple[int, CloseRecord]] = deque()
         self._posted_offset = 0
+        #: A batch whose posting has failed. It may have landed all the same: it is tried again as
+        #: it was, so that the database can tell.
+        self._tried: list[tuple[int, CloseRecord]] = []
         self._posting = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -77,7 +80,7 @@ class Drain:
     async def flush(self) -> None:
         """Post every synced charge. Raises what the database raises."""
         async with self._posting:
-            while batch := self._next_batch():
+            while batch := self._tried or self._next_batch():
                 await self._post(batch)
 
     async def _run(self) -> None:
@@ -107,6 +110,7 @@ class Drain:
         return batch
 
     async def _post(self, batch: list[tuple[int, CloseRecord]]) -> None:
+        self._tried = batch
         to_offset = batch[-1][0]
         spent = await self._store.write(
             post_calls,
@@ -116,6 +120,7 @@ class Drain:
             to_offset=to_offset,
             now_us=self._clock.now_us(),
         )
+        self._tried = []
         self._posted_offset = to_offset
         for _ in batch:
             self._queue.popleft()

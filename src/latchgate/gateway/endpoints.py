@@ -21,6 +21,7 @@ from latchgate.gateway.admit import app_label
 from latchgate.gateway.call import Books, Call
 from latchgate.gateway.chat import ChatCall, decode_object, model_name, parse_chat
 from latchgate.gateway.relay import relay_events, relay_whole
+from latchgate.gateway.request import ClientGone
 from latchgate.gateway.usual_chat import find_usual_chat
 
 if TYPE_CHECKING:
@@ -142,7 +143,9 @@ class Endpoints:
         # From here to the call's opening nothing waits: what is checked still holds then.
         try:
             self._admission.check_still_welcome(entry)
-        except LatchgateError:
+            if request.disconnected:
+                raise ClientGone
+        except (LatchgateError, ClientGone):
             allowance.hold.release()
             raise
         app = app_label(request.headers)

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
-from latchgate.domain.errors import InvalidRequest, LatchgateError, TooLarge
+from latchgate.domain.errors import InvalidRequest, LatchgateError, LedgerUnavailable, TooLarge
 from latchgate.gateway import replies
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class GatewayRequest:
             if error.internal:
                 log.warning("call.refused", code=error.code, cause=error.internal, **self.bound)
             self.send_error(error)
+        except OperationalError as error:
+            log.warning(
+                "call.refused", code=LedgerUnavailable.code, cause=str(error.orig), **self.bound
+            )
+            self.send_error(LedgerUnavailable("The database is not there just now. Try again."))
         except Exception:
             log.exception("call.crashed", **self.bound)
             self.send_error(LatchgateError("Something went wrong on our side. Try again."))

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latchgate.clock import Clock
-from latchgate.domain.errors import InvalidRequest, LatchgateError, TooLarge
+from latchgate.domain.errors import InvalidRequest, LatchgateError, LedgerUnavailable, TooLarge
 from latchgate.domain.ids import new_id
 from latchgate.http.cross_site import SAFE_METHODS, check_same_origin
 from latchgate.http.hosts import name_in
@@ -73,7 +74,7 @@ class Edge:
             _log_unexpected(request, error)
             if answer.has_begun:
                 raise  # the server cuts the connection: half an answer must not look whole
-            await self._refuse(request, LatchgateError(_sorry(request)), answer)
+            await self._refuse(request, _sorry(request, error), answer)
         finally:
             release(bound)
 
@@ -184,8 +185,10 @@ def _too_slow() -> InvalidRequest:
     return error
 
 
-def _sorry(request: Request) -> str:
-    return (
+def _sorry(request: Request, error: Exception) -> LatchgateError:
+    if isinstance(error, OperationalError):
+        return LedgerUnavailable("The database is not there just now. Try again in a moment.")
+    return LatchgateError(
         "Something went wrong here. Try again; if it happens again, tell the operator this "
         f"request's id: {request.state.request_id}"
     )

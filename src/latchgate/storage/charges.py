@@ -40,10 +40,12 @@ def post_calls(
     """Post a batch of ended calls and move the journal's offset, all in the caller's transaction.
 
     One posting for each account, its amount the sum of its usage events. Returns what each window
-    has spent, so that the purse can take it off its slices. Raises LookupError when the
-    epoch is fenced or the offset is not where it should be; nothing may be committed then.
+    has spent, so that the purse can take it off its slices. A batch that has landed gives the same,
+    and is not posted again. Raises LookupError when the epoch is fenced or the offset is not where
+    it should be; nothing may be committed then.
     """
-    advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset)
+    if not advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset):
+        return _spent(conn, [record for record in records if record.charge_nanos])
     posting_ids = _post_charges(conn, records, now_us)
     if records:
         insert_events(conn, [_event(record, posting_ids) for record in records])

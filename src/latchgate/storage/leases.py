@@ -105,10 +105,11 @@ def return_lease(conn: Connection, *, epoch_id: str, window: Window, amount_nano
     return max(0, beyond_nanos)
 
 
-def advance_offset(conn: Connection, *, epoch_id: str, from_offset: int, to_offset: int) -> None:
-    """Note how far an epoch's journal is posted; fails unless it stood at ``from_offset``.
+def advance_offset(conn: Connection, *, epoch_id: str, from_offset: int, to_offset: int) -> bool:
+    """Note how far an epoch's journal is posted; it must have stood at ``from_offset``.
 
-    In the same transaction as what the records did, so that each lands exactly once.
+    In the same transaction as what the records did, so that each lands exactly once. False: it
+    stands at ``to_offset`` already, where a transaction has landed whose end nobody heard of.
     """
     moved = conn.execute(
         update(epochs)
@@ -119,8 +120,14 @@ def advance_offset(conn: Connection, *, epoch_id: str, from_offset: int, to_offs
         )
         .values(journal_offset=to_offset)
     )
-    if moved.rowcount != 1:
+    if moved.rowcount == 1:
+        return True
+    landed = select(epochs.c.id).where(
+        epochs.c.id == epoch_id, epochs.c.journal_offset == to_offset, epochs.c.ended_us.is_(None)
+    )
+    if conn.execute(landed).first() is None:
         raise LookupError(f"epoch {epoch_id} is fenced or not at offset {from_offset}")
+    return False
 
 
 def _move_leased(conn: Connection, window: Window, amount_nanos: int) -> None:

@@ -15,4 +15,6 @@ def insert_once(conn: Connection, table: Table, **values: object) -> bool:
     """Insert a row unless its key is taken. False: it was there, and nothing changed."""
     insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(values).on_conflict_do_nothing()
-    return conn.execute(statement).rowcount == 1
+    # Not every driver's count of inserted rows outlives its cursor.
+    kept = {"preserve_rowcount": True}
+    return conn.execute(statement, execution_options=kept).rowcount == 1

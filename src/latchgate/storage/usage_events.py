@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, text
+from sqlalchemy import Connection, Select, and_, func, or_, select, text
 
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import api_keys, prices, usage_events
@@ -17,20 +17,24 @@ _VALUES = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS
 _INSERT_JSON = text(
     f"INSERT INTO usage_events ({', '.join(_COLUMNS)}) SELECT {_VALUES} FROM json_each(:rows)"  # noqa: S608 - names of ours
 )
+_INSERT_RECORDS = text(
+    f"INSERT INTO usage_events ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
+    "FROM json_populate_recordset(CAST(NULL AS usage_events), CAST(:rows AS json))"
+)
 
 
 def insert_events(conn: Connection, rows: Sequence[Sequence[object]]) -> None:
     """Write a batch of events, columns in the table's order.
 
     A request id that is there already fails the whole batch. The batch goes in as one JSON document
-    and one statement, so that SQLite works through it without asking for Python's lock row by row,
-    which calls in flight would have to wait for.
+    and one statement, so that the engine works through it without asking for Python's lock row by
+    row, which calls in flight would have to wait for.
     """
-    if conn.dialect.name == "sqlite":
-        conn.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()})
+    if conn.dialect.name == "postgresql":
+        records = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        conn.execute(_INSERT_RECORDS, {"rows": msgspec.json.encode(records).decode()})
     else:
-        names = usage_events.c.keys()
-        conn.execute(insert(usage_events), [dict(zip(names, row, strict=True)) for row in rows])
+        conn.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()})
 
 
 def find_event_ids(conn: Connection, request_ids: Sequence[str]) -> set[str]:
