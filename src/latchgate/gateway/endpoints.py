@@ -142,9 +142,8 @@ class Endpoints:
         allowance = await self._admission.hold(entry, model, chat, is_strict=is_strict)
         # From here to the call's opening nothing waits: what is checked still holds then.
         try:
+            request.check_connected()
             self._admission.check_still_welcome(entry)
-            if request.disconnected:
-                raise ClientGone
         except (LatchgateError, ClientGone):
             allowance.hold.release()
             raise

@@ -105,6 +105,11 @@ class GatewayRequest:
         """What a log line about this request carries."""
         return {"request_id": self.request_id, "path": self.path}
 
+    def check_connected(self) -> None:
+        """Raise ClientGone when there is nobody to answer any more."""
+        if self.disconnected:
+            raise ClientGone
+
     # ── the body ────────────────────────────────────────────────────────────────────────────────
     async def read_body(self, *, bytes_max: int) -> bytes:
         """The whole body. Raises TooLarge as soon as it is, ClientGone, or InvalidRequest 408."""
