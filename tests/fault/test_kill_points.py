@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.crowd import dice_of
 from tests.fault.mortal_town import Town, town_on
 from tests.fault.serve_and_die import POINTS
 from tests.fault.townsfolk import prepare
@@ -130,29 +128,3 @@ async def test_a_death_while_stopping_is_recovered_like_any_other(
     async with installation.town(tmp_path, seed=32) as town:
         await town.live_and_die(f"{label}:1", stop_after=20)
         await town.restart_and_check()
-
-
-def _any_order(dice: random.Random) -> str:
-    """A point at a passage not later than some times the planned one."""
-    label, _, passage = dice.choice(WHILE_SERVING).partition(":")
-    return f"{label}:{dice.randint(1, 2 * int(passage))}"
-
-
-async def test_many_lives_on_one_directory_each_end_anywhere(
-    tmp_path: Path, installation: Installation
-) -> None:
-    dice = dice_of(33)
-    async with installation.town(tmp_path, seed=33) as town:
-        for number in range(KILLS or 3):
-            if number % 5 == 3:
-                await town.live_and_die(f"{dice.choice(WHILE_STARTING)}:1")
-            elif number % 7 == 5:
-                await town.live_and_die(f"{dice.choice(WHILE_STOPPING)}:1", stop_after=20)
-            else:
-                await town.live_and_die(_any_order(dice))
-            await town.restart_and_check()
-            await town.give_to_the_poor()
-            await asyncio.to_thread(town.server.kill)
-        await town.stop_in_peace()
-        poor = [call for call in town.crowd.seen if not call.is_rich]
-        assert {call.status for call in poor} >= {200, 429}, "the poor account never ran dry"
