@@ -26,8 +26,9 @@ from latchgate.cli.main import main
 from latchgate.gateway import drain, engine, journal, purse, request
 from latchgate.gateway.drain import Drain
 from latchgate.gateway.engine import Engine
+from latchgate.gateway.holds import Hold
 from latchgate.gateway.journal import Journal
-from latchgate.gateway.purse import Hold, Purse
+from latchgate.gateway.purse import Purse
 from latchgate.gateway.request import GatewayRequest
 from latchgate.services import recovery
 from latchgate.storage import charges, leases
@@ -200,8 +201,8 @@ def _gives_back(_conn: Any, _epoch: str, _window: Any, amount_nanos: int) -> boo
 #: Every point by its label.
 POINTS: dict[str, Callable[[Doom], None]] = {
     # A call on its way.
-    "hold-asked": before(Purse, "hold"),
-    "hold-made": after(Purse, "hold", _is_hold),
+    "hold-asked": before(Purse, "hold_now"),
+    "hold-made": after(Purse, "hold_now", _is_hold),
     "hold-waits": before(Purse, "_freed"),
     "hold-extended": after(Purse, "extend"),
     "open-noted": after(Journal, "open_call"),

@@ -60,7 +60,7 @@ class Endless:
 async def check_next(gateway: Gateway, *, spent: int) -> None:
     """Nothing is held or on loan, the books agree, and the next call is like any other."""
     pool = gateway.engine.pool
-    assert pool._count == sum(map(len, pool._idle.values()))
+    assert pool._count == sum(len(place.idle) for place in pool._places.values())
     balances = await gateway.balances()
     assert (balances.spent_nanos, balances.held_nanos) == (spent, 0)
     assert (await gateway.audit()).findings == ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from latchgate.domain.windows import Window
-from latchgate.gateway.purse import Hold, Purse
+from latchgate.gateway.holds import Hold
+from latchgate.gateway.purse import Purse
 from tests.storage.bank import Bank
 
 

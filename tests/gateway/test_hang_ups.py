@@ -66,7 +66,7 @@ async def _settled(gateway: Gateway) -> None:
     await gateway.engine.drain.flush()
     assert gateway.engine.purse.held_nanos_all() == 0
     pool = gateway.engine.pool
-    assert pool._count == sum(map(len, pool._idle.values()))
+    assert pool._count == sum(len(place.idle) for place in pool._places.values())
 
 
 async def _check(gateway: Gateway, *, charge: int, calls: int) -> None:

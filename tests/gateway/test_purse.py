@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from latchgate.gateway.purse import Hold, Purse, Shortage
+from latchgate.gateway.holds import Hold, Shortage
+from latchgate.gateway.purse import Purse
 from tests.gateway.purses import check_books, hold_exactly
 from tests.storage.bank import EPOCH, Bank, Figures, open_bank
 

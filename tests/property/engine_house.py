@@ -15,8 +15,9 @@ from latchgate.clock import HOUR_US
 from latchgate.domain.ids import new_id
 from latchgate.domain.windows import Window, get_zone, window_at
 from latchgate.gateway.drain import Drain
+from latchgate.gateway.holds import Hold
 from latchgate.gateway.journal import Journal
-from latchgate.gateway.purse import Hold, Purse
+from latchgate.gateway.purse import Purse
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import audit
 from latchgate.services.billing import Billing, InFlight
@@ -152,8 +153,8 @@ class House:
         await self.quiet()
         self._opened.clear()
         self.journal._batch.clear()
-        with self.journal._wake:
-            self.journal._gathered.clear()
+        while not self.journal._queue.empty():
+            self.journal._queue.get_nowait()
         await self.journal.close()  # only so that its thread ends; nothing is posted
 
     async def stop(self) -> None:

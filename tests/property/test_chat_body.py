@@ -187,7 +187,7 @@ def test_an_accepted_body_is_rebuilt_from_allowed_fields_only(body: bytes, limit
     expected["max_completion_tokens" if has_new_name else "max_tokens"] = limit
     if asked.get("stream"):
         expected["stream_options"] = {"include_usage": True}
-    sent = call.upstream_body(model="upstream's own", output_tokens=limit)
+    sent = call.outgoing.write("upstream's own", limit)
     assert json.loads(sent) == expected
     assert len(_names(sent)) == len(expected)
 
@@ -229,5 +229,5 @@ def test_a_broken_byte_brings_no_other_exception(body: bytes, data: st.DataObjec
     place, byte = data.draw(st.integers(0, len(body) - 1)), data.draw(st.binary(max_size=3))
     call = _parsed(body[:place] + byte + body[place + 1 :])
     if call is not None:
-        sent = call.upstream_body(model="m", output_tokens=1)
+        sent = call.outgoing.write("m", 1)
         assert set(_names(sent)) <= FORWARDED

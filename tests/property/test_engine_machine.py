@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from latchgate.domain.windows import Window
 from latchgate.gateway.purse import Hold, Shortage
 from tests.property.engine_house import House
+from tests.support.fibers import settled
 from tests.support.gateway import ACCOUNT, CALLER
 
 T = TypeVar("T")
@@ -231,7 +232,7 @@ class EngineMachine(RuleBasedStateMachine):
         nanos = min(cost, call.hold.amount_nanos)
         charge = self.charges[request_id] = Charge(call.started_us, nanos, call.windows)
         if is_answered:
-            await self.house.journal.safe(offset)
+            await settled(self.house.journal.safe(offset))
             charge.is_answered = True
 
     async def _end_all(self) -> None:

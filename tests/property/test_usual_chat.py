@@ -37,7 +37,7 @@ _BODY = st.fixed_dictionaries(
 
 
 def _facts(call: ChatCall) -> tuple[object, ...]:
-    sent: dict[str, Any] = json.loads(call.upstream_body(model="up", output_tokens=7))
+    sent: dict[str, Any] = json.loads(call.outgoing.write("up", 7))
     sent.setdefault("stream", False)
     return (
         call.model,

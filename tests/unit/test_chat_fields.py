@@ -27,7 +27,7 @@ def _refusal(*extra: str, messages: Any = HELLO) -> InvalidRequest:
 
 
 def _sent(call: ChatCall) -> bytes:
-    return call.upstream_body(model="theirs", output_tokens=9)
+    return call.outgoing.write("theirs", 9)
 
 
 def _tool(parameters: Any) -> str:

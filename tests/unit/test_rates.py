@@ -17,7 +17,7 @@ from latchgate.gateway.rates import Bucket, RateBook, Rates, RateTerms, duration
 def test_no_stretch_of_time_gives_more_than_its_share(
     per_minute: int, asks: list[tuple[float, int]]
 ) -> None:
-    bucket, now_s, given_out = Bucket(per_minute, 0.0), 0.0, 0
+    bucket, now_s, given_out = Bucket("requests", per_minute, 0.0), 0.0, 0
     for passed_s, amount in asks:
         now_s += passed_s
         if bucket.wait_s(amount, now_s) == 0 and amount <= per_minute:
@@ -60,20 +60,19 @@ def test_a_refused_request_counts_nothing() -> None:
     rates.admit(5, 0.0)
     with pytest.raises(RateLimited):
         rates.admit(5, 0.0)
-    assert rates.lines(0.0)[1] == b"x-ratelimit-remaining-requests: 9\r\n"
+    assert b"x-ratelimit-remaining-requests: 8\r\n" in rates.admit(0, 0.0)
 
 
 def test_a_clock_that_stands_still_fills_nothing() -> None:
-    bucket = Bucket(60, 10.0)
+    bucket = Bucket("requests", 60, 10.0)
     bucket.take(60, 10.0)
-    assert bucket.level(5.0) == 0
+    assert bucket.fill(5.0) == 0
 
 
 def test_no_limit_is_no_bucket_and_no_header() -> None:
     rates = Rates(RateTerms(), 0.0)
     for _ in range(1000):
-        rates.admit(10**9, 0.0)
-    assert rates.lines(0.0) == ()
+        assert rates.admit(10**9, 0.0) == b""
 
 
 def test_new_terms_replace_the_old_and_others_keep_theirs() -> None:

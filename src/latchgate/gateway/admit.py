@@ -20,10 +20,10 @@ from latchgate.domain.errors import (
     RateLimited,
 )
 from latchgate.domain.money import format_usd
-from latchgate.domain.secrets import masked
-from latchgate.gateway.directory import REFUSAL
-from latchgate.gateway.purse import Hold, Shortage
-from latchgate.gateway.rates import RateBook, Rates, RateTerms
+from latchgate.domain.windows import FOREVER_US
+from latchgate.gateway.directory import refusal
+from latchgate.gateway.holds import Binding, Hold, Shortage
+from latchgate.gateway.rates import RateBook, RateTerms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.chat import ChatCall
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
     from latchgate.gateway.purse import Purse
+    from latchgate.gateway.request import GatewayRequest
 
 _NO_KEY = (
     "You didn't provide an API key. Send it in the header Authorization: Bearer YOUR_KEY. "
@@ -59,6 +60,29 @@ class Allowance:
     admitted_us: int
 
 
+@dataclass(slots=True)
+class Ask:
+    """What a call needs to be let in, amounts in nano-USD.
+
+    ``output_tokens`` is what each choice asks for, within the model's bounds; ``first_tokens`` what
+    is held of it before the call runs.
+    """
+
+    model: ModelEntry
+    call: ChatCall
+    input_tokens_max: int
+    output_tokens: int
+    first_tokens: int
+    wanted_nanos: int
+    least_nanos: int
+    #: The moment whose windows the call binds.
+    admitted_us: int
+
+
+#: What binds a call that costs nothing.
+_FREE = Binding((), 0, FOREVER_US)
+
+
 class Admission:
     """Lets calls in, or refuses them."""
 
@@ -79,21 +103,36 @@ class Admission:
         self._rate_book = rate_book
         self._running_per_key_max = running_per_key_max
 
-    async def get_key(self, headers: dict[bytes, bytes], query: bytes) -> KeyEntry:
+    def find_key(self, request: GatewayRequest) -> KeyEntry | None:
+        """Whose request it is, where memory alone can tell; None: ask ``get_key``.
+
+        Raises InvalidKey, or Forbidden for its account.
+        """
+        credential = request.headers.get(b"authorization")
+        known = request.known_key
+        if known is not None and credential is not None and known[0] == credential:
+            entry: KeyEntry | None = known[1]
+            if entry is not None and not entry.has_ended:
+                return entry
+        entry = self._directory.find_key(key_text(request.headers, request.query))
+        if entry is None or entry.state == "pending":
+            return None
+        _check_account(entry)
+        if credential is not None:
+            request.known_key = (credential, entry)
+        return entry
+
+    async def get_key(self, request: GatewayRequest) -> KeyEntry:
         """The key behind a request's head. Raises InvalidKey, or Forbidden for its account."""
-        text = key_text(headers, query)
+        text = key_text(request.headers, request.query)
         entry = await self._directory.get_key(text)
-        if entry.is_suspended:
-            raise Forbidden(
-                "This account is suspended. Ask the operator of this platform.",
-                code="account_suspended",
-            )
+        _check_account(entry)
         if entry.state == "pending":
             # The first use of a fresh key ends the one that it replaces.
             try:
                 await self._activate(entry)
             except NotFound:  # another replacement was quicker
-                raise InvalidKey(REFUSAL.format(shown=masked(text))) from None
+                raise refusal(text) from None
         return entry
 
     def get_model(self, name: str, entry: KeyEntry) -> ModelEntry:
@@ -135,8 +174,11 @@ class Admission:
                 code="concurrency_limit_exceeded",
             )
 
-    def admit_rate(self, entry: KeyEntry, call: ChatCall, now_s: float) -> Rates:
-        """Count the request against its account's rates. Raises RateLimited."""
+    def admit_rate(self, entry: KeyEntry, call: ChatCall, now_s: float) -> bytes:
+        """Count the request against its account's rates; the header lines that say what is left.
+
+        Raises RateLimited.
+        """
         rates = entry.rates
         if rates is None:
             usual, own = self._rate_book.usual, entry.rate_terms
@@ -145,14 +187,10 @@ class Admission:
                 usual.tokens_per_minute if own[1] is None else own[1],
             )
             rates = entry.rates = self._rate_book.get(entry.account_id, terms, now_s)
-        if rates.is_limited:
-            rates.admit(call.input_tokens_usual, now_s)
-        return rates
+        return rates.admit(call.input_tokens_usual, now_s)
 
-    async def hold(
-        self, entry: KeyEntry, model: ModelEntry, call: ChatCall, *, is_strict: bool
-    ) -> Allowance:
-        """Set money aside for a call. Raises QuotaExceeded when not even one token is affordable.
+    def ask(self, model: ModelEntry, call: ChatCall, *, is_strict: bool) -> Ask:
+        """What a call needs to be let in.
 
         ``is_strict`` refuses rather than lets the call run smaller than it asked.
         """
@@ -167,19 +205,53 @@ class Admission:
         first = min(asked, SLICE_TOKENS) if is_sliced else asked
         wanted = price.bound_nanos(input_max, first * call.choices)
         least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
-        admitted_us = self._clock.now_us()
-        windows = () if price.is_free else entry.windows_at(admitted_us)
-        hold = await self._purse.hold(windows, wanted=wanted, least=least)
+        return Ask(model, call, input_max, asked, first, wanted, least, self._clock.now_us())
+
+    def hold_now(self, entry: KeyEntry, ask: Ask) -> Allowance | None:
+        """Set money aside for a call, where memory alone can tell; None: ask ``hold``.
+
+        Raises QuotaExceeded when not even one token is affordable.
+        """
+        held = self._purse.hold_now(self._binding(entry, ask), ask.wanted_nanos, ask.least_nanos)
+        return None if held is None else self._allow(entry, ask, held)
+
+    async def hold(self, entry: KeyEntry, ask: Ask) -> Allowance:
+        """Set money aside for a call. Raises QuotaExceeded, or LedgerUnavailable."""
+        windows = () if ask.model.price.is_free else entry.windows_at(ask.admitted_us)
+        wanted, least = ask.wanted_nanos, ask.least_nanos
+        return self._allow(entry, ask, await self._purse.hold(windows, wanted=wanted, least=least))
+
+    def _binding(self, entry: KeyEntry, ask: Ask) -> Binding:
+        if ask.model.price.is_free:
+            return _FREE
+        binding = entry.binding
+        if binding is None or not self._purse.is_bound(binding, ask.admitted_us):
+            windows = entry.windows_at(ask.admitted_us)
+            binding = entry.binding = self._purse.bind(windows, entry.windows_until_us)
+        return binding
+
+    def _allow(self, entry: KeyEntry, ask: Ask, hold: Hold | Shortage) -> Allowance:
         if isinstance(hold, Shortage):
-            raise _too_expensive(entry, least, hold)
-        allowed, held = asked, first
-        if hold.amount_nanos < wanted:
-            affordable = price.output_tokens_affordable(input_max, hold.amount_nanos)
+            raise _too_expensive(entry, ask.least_nanos, hold)
+        call = ask.call
+        allowed, held = ask.output_tokens, ask.first_tokens
+        if hold.amount_nanos < ask.wanted_nanos:
+            price = ask.model.price
+            affordable = price.output_tokens_affordable(ask.input_tokens_max, hold.amount_nanos)
             if affordable is not None:
-                allowed = held = min(first, affordable // call.choices)
-        is_clamped = allowed < (call.output_tokens_asked or asked)
-        held_tokens = held * call.choices
-        return Allowance(hold, allowed, held_tokens, is_clamped, input_max, admitted_us)
+                allowed = held = min(held, affordable // call.choices)
+        is_clamped = allowed < (call.output_tokens_asked or ask.output_tokens)
+        return Allowance(
+            hold, allowed, held * call.choices, is_clamped, ask.input_tokens_max, ask.admitted_us
+        )
+
+
+def _check_account(entry: KeyEntry) -> None:
+    if entry.is_suspended:
+        raise Forbidden(
+            "This account is suspended. Ask the operator of this platform.",
+            code="account_suspended",
+        )
 
 
 def key_text(headers: dict[bytes, bytes], query: bytes) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from latchgate.gateway.drain import Drain
     from latchgate.gateway.journal import Journal
     from latchgate.gateway.purse import Purse
-    from latchgate.gateway.rates import Rates
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
 
@@ -78,7 +77,6 @@ class Call:
         self.status = 200
         self.first_byte_us: int | None = None
         self.charge_nanos = 0
-        self.rates: Rates | None = None
         self._connection: Connection | None = None
         self._end: Exception | None = None
         self._is_settled = False
@@ -119,12 +117,12 @@ class Call:
         if self.first_byte_us is None:
             self.first_byte_us = self._books.clock.now_us()
 
-    def note_output(self, text_bytes: int) -> bool:
-        """A piece of a stream's text has come: hold more ahead of need.
+    def note_output(self, pieces: int, text_bytes: int) -> bool:
+        """Pieces of a stream's text have come: hold more ahead of need.
 
         False: what passes has used up the hold, and more can't be held without waiting.
         """
-        self.text_pieces += 1
+        self.text_pieces += pieces
         self.text_bytes += text_bytes
         passed = max(self.text_pieces, self.text_bytes // BYTES_PER_OUTPUT_TOKEN_USUAL)
         held = self.allowance.held_tokens
@@ -193,9 +191,9 @@ class Call:
         self._connection = None  # it carries other calls from now on
         usage, counted_by = self._counted()
         self.usage = usage
-        if self.rates is not None:
+        if self._entry.rates is not None:
             tokens = usage.input_tokens + usage.output_tokens - self.chat.input_tokens_usual
-            self.rates.settle(tokens, self._request.now_s)
+            self._entry.rates.settle(tokens, self._request.now_s)
         hold = self.allowance.hold
         actual_nanos = self.model.price.charge_nanos(usage)
         if actual_nanos > hold.amount_nanos:

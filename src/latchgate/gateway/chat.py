@@ -8,7 +8,7 @@ that what was bounded is what is sent, whatever two JSON parsers think of double
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -98,6 +98,34 @@ _UNSUPPORTED = frozenset({"audio", "modalities", "prediction", "web_search_optio
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+class Outgoing(Protocol):
+    """Writes the body that goes upstream, from what was checked."""
+
+    def write(self, model: str, output_tokens: int) -> bytes:
+        """The body, under the upstream's own name for the model, its output bounded."""
+
+
+class _Fields:
+    """An outgoing body that is put together from the text of its fields."""
+
+    __slots__ = ("_raw", "is_stream")
+
+    def __init__(self, raw: dict[str, bytes], *, is_stream: bool) -> None:
+        self._raw = raw
+        self.is_stream = is_stream
+
+    def write(self, model: str, output_tokens: int) -> bytes:
+        """The body: bounded output, and usage always asked for."""
+        raw = self._raw
+        raw["model"] = msgspec.json.encode(model)
+        limit_name = "max_completion_tokens" if "max_completion_tokens" in raw else "max_tokens"
+        raw[limit_name] = b"%d" % output_tokens
+        if self.is_stream:
+            raw["stream_options"] = b'{"include_usage":true}'
+        pairs = (b'"%b":%b' % (name.encode(), value) for name, value in raw.items())
+        return b"{" + b",".join(pairs) + b"}"
+
+
 @dataclass(slots=True)
 class ChatCall:
     """A checked chat call."""
@@ -110,7 +138,7 @@ class ChatCall:
     prompt_bytes: int
     messages: int
     has_tools: bool
-    _raw: dict[str, bytes]
+    outgoing: Outgoing
 
     def input_tokens_max(self, *, message_tokens: int, context_tokens: int) -> int:
         """A proven bound: no tokenizer makes more tokens than bytes, no model takes more than fits.
@@ -124,17 +152,6 @@ class ChatCall:
     def input_tokens_usual(self) -> int:
         """What the prompt usually comes to: our own count where there is no other."""
         return -(-self.prompt_bytes // BYTES_PER_PROMPT_TOKEN)
-
-    def upstream_body(self, *, model: str, output_tokens: int) -> bytes:
-        """The body for the upstream: bounded output, and usage always asked for."""
-        raw = self._raw
-        raw["model"] = msgspec.json.encode(model)
-        limit_name = "max_completion_tokens" if "max_completion_tokens" in raw else "max_tokens"
-        raw[limit_name] = b"%d" % output_tokens
-        if self.is_stream:
-            raw["stream_options"] = b'{"include_usage":true}'
-        pairs = (b'"%b":%b' % (name.encode(), value) for name, value in raw.items())
-        return b"{" + b",".join(pairs) + b"}"
 
 
 def parse_chat(
@@ -172,7 +189,7 @@ def parse_chat(
         ),
         messages=len(values["messages"]),
         has_tools=bool(values.get("tools") or values.get("response_format")),
-        _raw=forwarded,
+        outgoing=_Fields(forwarded, is_stream=is_stream),
     )
 
 

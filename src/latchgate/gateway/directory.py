@@ -31,16 +31,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
+    from latchgate.gateway.holds import Binding
     from latchgate.gateway.rates import Rates
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
 KEYS_CACHED_MAX = 100_000
+UNKNOWN_MAX = 10_000
 
 REFUSAL = (
     "Incorrect API key provided: {shown}. You can find or replace your API key on the API keys "
     "page of this platform's console."
 )
+
+
+def refusal(text: str) -> InvalidKey:
+    """The answer to a key that may not be used: the same for unknown, revoked and expired."""
+    return InvalidKey(REFUSAL.format(shown=masked(text)))
 
 
 class Cuttable(Protocol):
@@ -80,8 +87,15 @@ class KeyEntry:
     has_ended: bool = False
     #: Its account's buckets, once a call has asked for them.
     rates: Rates | None = None
+    #: The slices of the windows that bind it, once a call has held in them.
+    binding: Binding | None = None
     _windows: tuple[Window, ...] = ()
     _windows_until_us: int = 0
+
+    @property
+    def windows_until_us(self) -> int:
+        """When the first of ``windows_at`` ends."""
+        return self._windows_until_us
 
     def windows_at(self, now_us: int) -> tuple[Window, ...]:
         """The windows that bind a call that is let in now."""
@@ -96,6 +110,7 @@ class KeyEntry:
     def bind(self, budgets: tuple[BudgetEntry, ...], zone: ZoneInfo) -> None:
         """Let other budgets bind from now on."""
         self.budgets, self.zone, self._windows_until_us = budgets, zone, 0
+        self.binding = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +147,8 @@ class Directory:
         self._by_digest: OrderedDict[bytes, KeyEntry] = OrderedDict()
         self._digest_of: dict[str, bytes] = {}
         self._changes = 0
+        #: Digests of keys that were looked for in vain, until any key or account changes.
+        self._unknown: set[bytes] = set()
         self.models: dict[str, ModelEntry] = {}
         #: Where the embedded model answers; None while there is none.
         self._embedded: Target | None = None
@@ -165,20 +182,27 @@ class Directory:
         return Target.parse(row.name, row.base_url, credential)
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────
-    async def get_key(self, text: str) -> KeyEntry:
-        """The entry of a key that may be used. Raises InvalidKey, the same for every reason."""
+    def find_key(self, text: str) -> KeyEntry | None:
+        """The entry of a key that may be used, if it is in memory; None: ask ``get_key``.
+
+        Raises InvalidKey, the same for every reason, where that is known without a look-up: typos
+        and junk fail the checksum, and of keys that do not exist the last ones are remembered.
+        """
         if len(text) != KEY_CHARS:
-            raise InvalidKey(REFUSAL.format(shown=masked(text)))
+            raise refusal(text)
         full_digest = self._digest(text)
         entry = self._by_digest.get(full_digest)
-        if entry is not None:
-            return entry
-        # Typos and junk fail the checksum, and are refused without a look-up.
-        public_id = public_id_of(text)
-        if public_id is not None:
-            entry = await self._read_key(public_id, full_digest)
+        if entry is None and (full_digest in self._unknown or public_id_of(text) is None):
+            raise refusal(text)
+        return entry
+
+    async def get_key(self, text: str) -> KeyEntry:
+        """The entry of a key that may be used. Raises InvalidKey, the same for every reason."""
+        entry = self.find_key(text)
         if entry is None:
-            raise InvalidKey(REFUSAL.format(shown=masked(text)))
+            entry = await self._read_key(public_id_of(text) or "", self._digest(text))
+        if entry is None:
+            raise refusal(text)
         return entry
 
     async def _read_key(self, public_id: str, full_digest: bytes) -> KeyEntry | None:
@@ -188,12 +212,15 @@ class Directory:
             if changes == self._changes:
                 break
             # A key or account changed while we read: what we read may be the past. Read again.
-        if found is None:
-            return None
-        row, budgets = found
-        if not hmac.compare_digest(row.secret_hash, full_digest):
-            return None
-        if row.state not in key_rows.USABLE:
+        row, budgets = found or (None, ())
+        if (
+            row is None
+            or not hmac.compare_digest(row.secret_hash, full_digest)
+            or row.state not in key_rows.USABLE
+        ):
+            if len(self._unknown) >= UNKNOWN_MAX:
+                self._unknown.clear()
+            self._unknown.add(full_digest)
             return None
         entry = self._by_digest.get(full_digest)  # a parallel call may have been quicker
         return entry or self._remember(full_digest, row, budgets)
@@ -223,6 +250,7 @@ class Directory:
         """Forget the longest-known key without running calls: those must stay within reach."""
         for full_digest, entry in self._by_digest.items():
             if not entry.running:
+                entry.has_ended = True  # whoever still knows it has to ask again
                 del self._by_digest[full_digest]
                 del self._digest_of[entry.id]
                 return
@@ -233,13 +261,18 @@ class Directory:
         return sum(len(entry.running) for entry in self._by_digest.values())
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
+    def _changed(self) -> None:
+        """Some key or account is no longer what it was: what is being read may be the past."""
+        self._changes += 1
+        self._unknown.clear()
+
     def on_key_changed(self, key_id: str, is_usable: bool) -> None:  # noqa: FBT001 - a hook
         """A key's state has changed in the database.
 
         One that has become live goes on, with its running calls; one that has ended is forgotten,
         and its running calls are cut.
         """
-        self._changes += 1
+        self._changed()
         full_digest = self._digest_of.get(key_id)
         if full_digest is None:
             return
@@ -257,14 +290,14 @@ class Directory:
 
     def on_account_changed(self, account_id: str) -> None:
         """An account was suspended or resumed: forget its keys, and cut what they run."""
-        self._changes += 1
+        self._changed()
         owned = [entry.id for entry in self._by_digest.values() if entry.account_id == account_id]
         for key_id in owned:
             self._forget(key_id, self._digest_of[key_id])
 
     async def on_limits_changed(self, account_id: str) -> None:
         """An account's budgets, time zone or rates have changed: they bind the next call."""
-        self._changes += 1
+        self._changed()
 
         def transaction(conn: Connection) -> tuple[AnyRow, tuple[BudgetEntry, ...]]:
             return get_account(conn, account_id), _budgets(conn, account_id)

@@ -6,16 +6,17 @@ redirected.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
 
 from latchgate.clock import SECOND_US
 from latchgate.domain.errors import LatchgateError, MethodNotAllowed, NotFound, Unsupported
+from latchgate.fibers import in_task
 from latchgate.gateway import replies
 from latchgate.gateway.admit import app_label
 from latchgate.gateway.call import Books, Call
@@ -78,7 +79,7 @@ class Endpoints:
         books: Books,
         pool: Pool,
         bounds: Bounds,
-        key_figures: Callable[[str, str], Awaitable[KeyFigures]],
+        key_figures: Callable[[str, str], Coroutine[Any, Any, KeyFigures]],
     ) -> None:
         self._directory = directory
         self._admission = admission
@@ -98,7 +99,9 @@ class Endpoints:
             self._answer_options(request)
             return
         handler = self._find_handler(request)
-        entry = await self._admission.get_key(request.headers, request.query)
+        entry = self._admission.find_key(request)
+        if entry is None:
+            entry = await in_task(self._admission.get_key(request))
         await handler(request, entry)
 
     def _find_handler(self, request: GatewayRequest) -> Handler:
@@ -134,12 +137,14 @@ class Endpoints:
         self._admission.check_concurrency(entry)
         body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
         if entry.has_ended:  # while the body was on its way
-            entry = await self._admission.get_key(request.headers, request.query)
+            entry = await in_task(self._admission.get_key(request))
         model, chat = self._peek(body, entry)
-        rates = self._admission.admit_rate(entry, chat, request.now_s)
-        request.rate_lines = rates.lines(request.now_s)
+        request.rate_lines = self._admission.admit_rate(entry, chat, request.now_s)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
-        allowance = await self._admission.hold(entry, model, chat, is_strict=is_strict)
+        ask = self._admission.ask(model, chat, is_strict=is_strict)
+        allowance = self._admission.hold_now(entry, ask)
+        if allowance is None:
+            allowance = await in_task(self._admission.hold(entry, ask))
         # From here to the call's opening nothing waits: what is checked still holds then.
         try:
             request.check_connected()
@@ -147,23 +152,16 @@ class Endpoints:
         except (LatchgateError, ClientGone):
             allowance.hold.release()
             raise
-        app = app_label(request.headers)
-        call = Call(self._books, request, entry, model, chat, allowance, app)
-        call.rates = rates
-        body = chat.upstream_body(model=model.upstream_model, output_tokens=allowance.output_tokens)
+        call = Call(self._books, request, entry, model, chat, allowance, app_label(request.headers))
+        outgoing = chat.outgoing.write(model.upstream_model, allowance.output_tokens)
         call.open()
         try:
             if chat.is_stream:
-                await relay_events(call, request, self._pool, body)
+                await relay_events(call, request, self._pool, outgoing)
             else:
-                await relay_whole(
-                    call,
-                    request,
-                    self._pool,
-                    body,
-                    bytes_max=self._bounds.answer_bytes_max,
-                )
-        except BaseException as error:
+                bytes_max = self._bounds.answer_bytes_max
+                await relay_whole(call, request, self._pool, outgoing, bytes_max=bytes_max)
+        except Exception as error:
             await call.fail(error)
             raise
 
@@ -201,7 +199,7 @@ class Endpoints:
         request.send_json(200, msgspec.json.encode(shape(model)))
 
     async def _get_key(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        figures = await self._key_figures(entry.account_id, entry.id)
+        figures = await in_task(self._key_figures(entry.account_id, entry.id))
         data = {
             "label": entry.label,
             "limit": _usd(figures.limit_nanos),

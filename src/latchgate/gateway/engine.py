@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -80,7 +80,7 @@ class Engine:
         self,
         *,
         activate: Callable[[KeyEntry], Awaitable[None]],
-        key_figures: Callable[[str, str], Awaitable[KeyFigures]],
+        key_figures: Callable[[str, str], Coroutine[Any, Any, KeyFigures]],
     ) -> None:
         """Open the epoch and its journal; from here on calls can be let in."""
         loop = asyncio.get_running_loop()

@@ -19,11 +19,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import structlog
 
 from latchgate.domain.errors import LedgerUnavailable
+from latchgate.fibers import Wait
 from latchgate.storage.journal_file import (
     CloseRecord,
     OpenRecord,
@@ -34,9 +36,13 @@ from latchgate.storage.journal_file import (
 
 log = structlog.get_logger()
 T = TypeVar("T")
+#: What the writer's thread is to write: a turn's records, and whether one waits; None is the end.
+_Queue = SimpleQueue[tuple[list[bytes], bool] | None]
 
 #: A segment that has grown so large is followed by a new one.
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+#: How long a record that nobody waits for may stay in memory, in seconds.
+OPEN_WAIT_S = 0.005
 _REFUSAL = "Charges cannot be recorded just now, so paid calls are refused. Try again later."
 
 
@@ -60,13 +66,11 @@ class Journal:
         self._epoch_id = epoch_id
         self._loop = loop
         self._interval_s = None if interval_ms is None else interval_ms / 1000
-        self._wake = threading.Condition()
+        self._queue: _Queue = SimpleQueue()
         self._batch: list[bytes] = []
         self._batch_syncs = False
-        self._gathered: list[bytes] = []
-        self._sync_wanted = False
         self._closing = False
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Wait[None]]] = deque()
         self._end = 0
         self._number = 0
         self.synced_offset = 0
@@ -95,30 +99,31 @@ class Journal:
     def _append(self, data: bytes, *, sync: bool) -> int:
         if not self.is_writable:
             raise LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}")
-        if not self._batch:
+        if sync and not self._batch_syncs:
             # The thread is woken once for all that this turn of the loop has to write.
+            self._batch_syncs = True
             self._loop.call_soon(self._hand_over)
+        elif not self._batch:
+            self._loop.call_later(OPEN_WAIT_S, self._hand_over)
         self._batch.append(data)
-        self._batch_syncs |= sync
         self._end += len(data)
         return self._end
 
     def _hand_over(self) -> None:
-        with self._wake:
-            self._gathered += self._batch
-            self._sync_wanted |= self._batch_syncs
-            self._wake.notify()
-        self._batch, self._batch_syncs = [], False
+        if self._batch:
+            self._queue.put((self._batch, self._batch_syncs))
+            self._batch, self._batch_syncs = [], False
 
-    async def safe(self, offset: int) -> None:
-        """Wait until the answer of a charge may go out. Raises LedgerUnavailable."""
+    def safe(self, offset: int) -> Wait[None]:
+        """Over when the answer of a charge may go out. It fails with LedgerUnavailable."""
+        wait: Wait[None] = Wait()
         if offset <= self.safe_offset:
-            return
-        if self.failure is not None:
-            raise LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}")
-        future = self._loop.create_future()
-        self._waiting.append((offset, future))
-        await future
+            wait.set(None)
+        elif self.failure is not None:
+            wait.fail(LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}"))
+        else:
+            self._waiting.append((offset, wait))
+        return wait
 
     async def reopen(self) -> bool:
         """After a failure, go on in a new segment. False: the disk can't be written yet."""
@@ -128,7 +133,8 @@ class Journal:
         except OSError as error:
             self.failure = error
             return False
-        self._gathered, self._batch, self._batch_syncs = [], [], False
+        self._batch, self._batch_syncs = [], False
+        self._queue = SimpleQueue()
         self._end = self.safe_offset = self.synced_offset
         self.failure = None
         self._start(file)
@@ -137,10 +143,8 @@ class Journal:
     async def close(self) -> None:
         """Write and sync what has gathered, and close the file."""
         self._hand_over()
-        with self._wake:
-            self._closing = True
-            self._sync_wanted = True
-            self._wake.notify()
+        self._closing = True
+        self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
     # ── the writer's thread ─────────────────────────────────────────────────────────────────────
@@ -160,19 +164,19 @@ class Journal:
         return file
 
     def _start(self, file: int) -> None:
-        args = (file, self.synced_offset)
+        args = (file, self._queue, self.synced_offset)
         self._thread = threading.Thread(target=self._run, args=args, name="journal", daemon=True)
         self._thread.start()
 
-    def _run(self, file: int, begins_at: int) -> None:
+    def _run(self, file: int, queue: _Queue, begins_at: int) -> None:
         synced = written = begins_at
         sync_due_s = 0.0
         try:
             while True:
-                gathered, sync, is_last = self._gather(
-                    None if synced == written else max(0.0, sync_due_s - time.monotonic())
-                )
-                data = b"".join(gathered)
+                wait_s = None
+                if self._interval_s is not None and synced < written:
+                    wait_s = max(0.0, sync_due_s - time.monotonic())
+                data, sync, is_last = _gather(queue, wait_s)
                 _write_all(file, data)
                 written += len(data)
                 if self._interval_s is not None:
@@ -183,7 +187,7 @@ class Journal:
                     synced = written
                     sync_due_s = time.monotonic() + (self._interval_s or 0.0)
                     self._tell(self._on_synced, synced)
-                if is_last and not self._gathered:
+                if is_last:
                     return
                 if synced == written > begins_at + SEGMENT_BYTES_MAX:
                     self._number += 1
@@ -195,20 +199,6 @@ class Journal:
             self._tell(self._on_failed, error)
         finally:
             os.close(file)
-
-    def _gather(self, wait_s: float | None) -> tuple[list[bytes], bool, bool]:
-        """What has gathered, whether somebody waits for it, and whether it is the last.
-
-        Waits for something, but ``wait_s`` at most where a sync is due then.
-        """
-        with self._wake:
-            is_due = self._interval_s is not None and wait_s is not None
-            self._wake.wait_for(
-                lambda: self._gathered or self._closing, timeout=wait_s if is_due else None
-            )
-            gathered, self._gathered = self._gathered, []
-            sync, self._sync_wanted = self._sync_wanted, False
-            return gathered, sync, self._closing
 
     def _tell(self, function: Callable[[T], None], value: T) -> None:
         try:
@@ -226,18 +216,34 @@ class Journal:
         self.safe_offset = offset
         waiting = self._waiting
         while waiting and waiting[0][0] <= offset:
-            _, future = waiting.popleft()
-            if not future.done():
-                future.set_result(None)
+            waiting.popleft()[1].set(None)
 
     def _on_failed(self, error: OSError) -> None:
         log.error("journal.failed", error=str(error), epoch=self._epoch_id)
         self.failure = error
         while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(LedgerUnavailable(_REFUSAL, internal=f"journal: {error}"))
+            _, wait = self._waiting.popleft()
+            wait.fail(LedgerUnavailable(_REFUSAL, internal=f"journal: {error}"))
         self.on_failed()
+
+
+def _gather(queue: _Queue, wait_s: float | None) -> tuple[bytes, bool, bool]:
+    """What has gathered, whether somebody waits for it, and whether it is the last.
+
+    Waits for something, but ``wait_s`` at most where a sync is due then.
+    """
+    gathered: list[bytes] = []
+    sync = False
+    try:
+        turn = queue.get(timeout=wait_s)
+        while turn is not None:
+            records, turn_syncs = turn
+            gathered += records
+            sync |= turn_syncs
+            turn = queue.get_nowait()
+    except Empty:
+        return b"".join(gathered), sync, False
+    return b"".join(gathered), sync, True
 
 
 def _write_all(file: int, data: bytes) -> None:

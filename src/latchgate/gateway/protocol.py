@@ -1,8 +1,9 @@
 """The door: one port, two houses.
 
 A subclass of uvicorn's httptools protocol that keeps the gateway's paths to itself and leaves
-every other request to the ASGI app. TLS, keep-alive, pipelining, flow control, graceful shutdown
-stay uvicorn's; added are a bound on heads, a deadline for slow ones, and errors in our shape.
+every other request to the ASGI app. TLS, pipelining, flow control and graceful shutdown stay
+uvicorn's; ours are a bound on heads, one timer for slow heads and idle connections, and errors in
+our shape. What uvicorn makes for ASGI is made only for requests that go there.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from httptools import parse_url
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from latchgate import fibers
 from latchgate.clock import Clock
 from latchgate.domain.errors import InvalidRequest, LatchgateError, MethodNotAllowed
-from latchgate.domain.ids import new_id
+from latchgate.domain.ids import IdMint, new_id
 from latchgate.gateway import replies
+from latchgate.gateway.directory import KeyEntry
 from latchgate.gateway.request import GatewayRequest
 
 HEADERS_MAX = 100
@@ -45,6 +49,7 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
     door: Door
+    mint: IdMint
     # uvicorn's own cycles and ours, which have the attributes that uvicorn uses.
     cycle: Any
     pipeline: deque[tuple[Any, Any]]
@@ -58,24 +63,38 @@ class GatewayProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._is_in_head = False
+        #: When what is waited for, a head or another request, is late; None while a call runs.
+        self._late_at_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        #: A request of ours whose head is here, and which has not begun to be answered.
+        self._fresh: GatewayRequest | None = None
         self._active: GatewayRequest | None = None
+        self._peer = ""
+        #: The last credential that came this way, and whose it is: most often the next one too.
+        self.known_key: tuple[bytes, KeyEntry] | None = None
 
     # ── connection ──────────────────────────────────────────────────────────────────────────────
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request's head."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(self.door.head_timeout_s, self._on_head_late)
+        self._peer = self.client[0] if self.client else ""
+        self._expect_by(self.door.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running call that nobody listens any more."""
-        self._stop_head_timer()
-        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if isinstance(self.cycle, GatewayRequest):
+            self.connections.discard(self)
+            self.flow.resume_writing()
+            self.transport.close()
+        else:
+            super().connection_lost(exc)
         active = self._active
         if active is not None and not active.response_complete:
-            active.disconnected = True
-            if active.on_gone is not None:
-                active.on_gone()
+            active.on_lost()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
@@ -89,112 +108,165 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._active is not None and self._active.on_flow is not None:
             self._active.on_flow(False)
 
-    def _on_head_late(self) -> None:
-        self._head_timer = None
-        if self.transport.is_closing():
+    # ── deadlines ───────────────────────────────────────────────────────────────────────────────
+    def _expect_by(self, seconds: float) -> None:
+        """Wait so long for a head or another request, and no longer.
+
+        The timer is not set anew for each request: it looks when it fires, and again if need be.
+        """
+        self._late_at_s = self.loop.time() + seconds
+        if self._timer is None:
+            self._timer = self.loop.call_later(seconds, self._watch)
+
+    def _watch(self) -> None:
+        self._timer = None
+        if self._late_at_s is None or self.transport.is_closing():
             return
-        if self._head_bytes:
+        left_s = self._late_at_s - self.loop.time()
+        if left_s > 0:
+            self._timer = self.loop.call_later(left_s, self._watch)
+        elif self._is_in_head:
             error = LatchgateError("The request's head came too slowly.", code="request_timeout")
             error.status, error.type = 408, "invalid_request_error"
             self._refuse(error)
         else:
             self.transport.close()
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _unset_keepalive_if_required(self) -> None:
+        """Uvicorn's own timer, which is never set here."""
 
     # ── parser ──────────────────────────────────────────────────────────────────────────────────
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come; then begin what it asks for."""
+        self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            return  # no protocol is offered to upgrade to: the request is answered as it is
+        if self._is_in_head and self._head_bytes > self.door.header_bytes_max:
+            self._refuse(self._head_too_large())
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            self._begin(fresh)
+
     def on_message_begin(self) -> None:
         """A request begins: bound its head in bytes and time."""
-        super().on_message_begin()
-        self._head_bytes = 0
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.door.head_timeout_s, self._on_head_late)
-
-    def on_url(self, url: bytes) -> None:
-        """Count the request line towards the head's bound."""
-        super().on_url(url)
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field, as uvicorn's own does, and count it towards the head's bound."""
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        self._count_head(len(name) + len(value) + 4)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self.door.header_bytes_max or len(self.headers) > HEADERS_MAX:
-            error = InvalidRequest(
-                f"A request's head has at most {HEADERS_MAX} fields and "
-                f"{self.door.header_bytes_max} bytes.",
-                code="request_header_too_large",
-            )
-            error.status = 431
-            self._refuse(error)
-            raise ValueError("head too large")  # ends the parser's run; data_received sees it
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._is_in_head = True
+        if self.cycle is not None:  # the first head's time runs since the connection was made
+            self._expect_by(self.door.head_timeout_s)
 
     def on_headers_complete(self) -> None:
         """Keep the gateway's requests; hand all others to the ASGI app."""
-        self._stop_head_timer()
-        url = parse_url(self.url)
-        path = url.path.decode("ascii", "replace")
+        self._late_at_s, self._is_in_head = None, False
+        if len(self.headers) > HEADERS_MAX or (
+            self._head_bytes > self.door.header_bytes_max
+            and self._count_head() > self.door.header_bytes_max
+        ):
+            self._refuse(self._head_too_large())
+            raise ValueError("head too large")  # ends the parser's run
+        self._head_bytes = 0
+        path, query = _split(self.url)
         if not self.door.owns(path):
+            self._make_scope()
             super().on_headers_complete()
             return
-        request = self._make_request(path, url.query or b"")
+        request = self._make_request(path, query)
         running, self.cycle = self.cycle, request
         if running is None or running.response_complete:
-            self._start_asgi_task(request, self.app)
+            self._fresh = request
         else:  # pipelined: it waits until the one before has its answer
             self.flow.pause_reading()
             self.pipeline.appendleft((request, self.app))
 
+    def _count_head(self) -> int:
+        """The head's size: what came with it may have been a body."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _head_too_large(self) -> LatchgateError:
+        error = InvalidRequest(
+            f"A request's head has at most {HEADERS_MAX} fields and "
+            f"{self.door.header_bytes_max} bytes.",
+            code="request_header_too_large",
+        )
+        error.status = 431
+        return error
+
+    def _make_scope(self) -> None:
+        """What uvicorn fills in at a request's beginning; headers were gathered since."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+
     def _make_request(self, path: str, query: bytes) -> GatewayRequest:
-        headers = dict(self.headers)
-        handler = self.door.handle if self.parser.get_http_version() == "1.1" else _refuse_old_http
+        is_new_http = self.parser.get_http_version() == "1.1"
         return GatewayRequest(
             self,
-            request_id=new_id("req", self.door.clock.now_us()),
+            request_id=self.mint(self.door.clock.now_us()),
             method=self.parser.get_method().decode("ascii"),
             path=path,
             query=query,
-            headers=headers,
-            ip=self._client_ip(headers),
-            keep_alive=self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive(),
+            headers=dict(self.headers),
+            keep_alive=is_new_http and self.parser.should_keep_alive(),
             expects_continue=self.expect_100_continue,
-            handler=handler,
+            handler=self.door.handle if is_new_http else _refuse_old_http,
         )
 
-    def _client_ip(self, headers: dict[bytes, bytes]) -> str:
+    def client_ip(self, headers: dict[bytes, bytes]) -> str:
         """The peer's address; a trusted proxy may name the one that it speaks for."""
-        peer = self.client[0] if self.client else ""
-        if peer in self.door.trusted_proxies:
+        if self._peer in self.door.trusted_proxies:
             # The right-most address is the one that our proxy saw; those before it are hearsay.
             forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-            return forwarded.rpartition(",")[2].strip()[:45] or peer
-        return peer
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._active = cycle if isinstance(cycle, GatewayRequest) else None
-        super()._start_asgi_task(cycle, app)
+            return forwarded.rpartition(",")[2].strip()[:45] or self._peer
+        return self._peer
 
     def on_body(self, body: bytes) -> None:
-        """Gather the body, and not a byte more than is of use."""
+        """Hand the body's pieces over, and not a byte more than is of use."""
         cycle = self.cycle
         if not isinstance(cycle, GatewayRequest):
             super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.on_body(body)
+            if len(cycle.body) > self.door.body_bytes_max:
+                self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        cycle = self.cycle
+        if not isinstance(cycle, GatewayRequest):
+            super().on_message_complete()
+        elif not cycle.response_complete:
+            cycle.on_whole()
+
+    # ── answering ───────────────────────────────────────────────────────────────────────────────
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, GatewayRequest):
+            self._begin(cycle)
+        else:
+            self._active = None
+            super()._start_asgi_task(cycle, app)
+
+    def _begin(self, request: GatewayRequest) -> None:
+        self._active = request
+        fibers.run(request.run())
+
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request that has come already, or a while for one to come."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
             return
-        if cycle.response_complete:
-            return
-        cycle.body += body
-        if len(cycle.body) > self.door.body_bytes_max:
-            self.flow.pause_reading()
-        cycle.message_event.set()
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._is_in_head:
+            self._expect_by(self.timeout_keep_alive)
 
     # ── refusals before there is a request ──────────────────────────────────────────────────────
     def send_400_response(self, msg: str) -> None:
@@ -226,4 +298,12 @@ async def _refuse_old_http(_request: GatewayRequest) -> None:
 
 def protocol_for(door: Door) -> type[GatewayProtocol]:
     """The protocol class to give uvicorn as ``http=``."""
-    return type("BoundGatewayProtocol", (GatewayProtocol,), {"door": door})
+    bound = {"door": door, "mint": IdMint("req")}
+    return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
+
+
+@lru_cache(maxsize=1024)
+def _split(url: bytes) -> tuple[str, bytes]:
+    """A request target's path and query. What is none raises, and so ends the parser's run."""
+    parsed = httptools.parse_url(url)
+    return (parsed.path or b"/").decode("ascii", "replace"), parsed.query or b""

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from latchgate.domain.errors import LedgerUnavailable
+from latchgate.domain.windows import FOREVER_US
+from latchgate.gateway.holds import Binding, Hold, Shortage, Slice
 from latchgate.storage.leases import return_lease, take_lease
 
 if TYPE_CHECKING:
@@ -37,112 +38,6 @@ AHEAD_NANOS = 200_000_000
 AHEAD_CALLS = 16
 
 
-@dataclass(slots=True)
-class Slice:
-    """One window's lease in this process, in nano-USD."""
-
-    window: Window
-    leased_nanos: int = 0
-    held_nanos: int = 0
-    charged_nanos: int = 0
-    #: What the window has out beyond its limit, and must have back first.
-    excess_nanos: int = 0
-    #: The database has no more to give; cleared when credit comes or a lease goes back.
-    is_dry: bool = False
-    #: It has nothing to give ahead of need.
-    is_low: bool = False
-    #: A hold was asked for since idle leases were last given back.
-    is_warm: bool = False
-    #: Calls that are asking for a hold just now: the slice must stay.
-    askers: int = 0
-    refilling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: Calls that wait for running ones to end, because those hold all that there is.
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
-
-    @property
-    def free_nanos(self) -> int:
-        """What a new hold may take."""
-        return self.leased_nanos - self.held_nanos - self.charged_nanos - self.excess_nanos
-
-    @property
-    def returnable_nanos(self) -> int:
-        """What no call uses, excess or not."""
-        return max(0, self.leased_nanos - self.held_nanos - self.charged_nanos)
-
-    def look_again(self) -> None:
-        """The database may have more to give than it had."""
-        self.is_dry = self.is_low = False
-
-    def wake(self) -> None:
-        """Something is free again: let those who wait look."""
-        waiting, self.waiting = self.waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-
-class Hold:
-    """One call's reservation in every window that binds it: open, then settled exactly once."""
-
-    __slots__ = ("amount_nanos", "is_open", "slices")
-
-    def __init__(self, slices: tuple[Slice, ...], amount_nanos: int) -> None:
-        self.slices = slices
-        self.amount_nanos = 0
-        self.is_open = True
-        self._grow(amount_nanos)
-
-    def _grow(self, amount_nanos: int) -> None:
-        self.amount_nanos += amount_nanos
-        for piece in self.slices:
-            piece.held_nanos += amount_nanos
-
-    def extend(self, amount_nanos: int) -> bool:
-        """Hold so much more in every window, or nothing more. Never waits."""
-        if not self.is_open or any(piece.free_nanos < amount_nanos for piece in self.slices):
-            return False
-        self._grow(amount_nanos)
-        return True
-
-    def settle(self, charge_nanos: int) -> None:
-        """Turn the hold into a charge of at most its amount; the rest is free again at once."""
-        if not self.is_open:
-            raise ValueError("a hold is settled once")
-        if not 0 <= charge_nanos <= self.amount_nanos:
-            raise ValueError(f"charge {charge_nanos} does not fit hold {self.amount_nanos}")
-        self.is_open = False
-        for piece in self.slices:
-            piece.held_nanos -= self.amount_nanos
-            piece.charged_nanos += charge_nanos
-            if piece.excess_nanos:
-                piece.look_again()  # some of the excess can go back now
-            if piece.waiting:
-                piece.wake()
-
-    def release(self) -> None:
-        """Give the whole hold back."""
-        self.settle(0)
-
-    def void(self, charge_nanos: int) -> None:
-        """Undo a settled charge that could not be made durable."""
-        for piece in self.slices:
-            piece.charged_nanos -= charge_nanos
-            piece.wake()
-
-    @property
-    def windows(self) -> tuple[tuple[str, int], ...]:
-        """The windows that pay, as the journal writes them."""
-        return tuple((piece.window.budget_id, piece.window.starts_us) for piece in self.slices)
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """Why there is no hold: the window that binds, and what is left in it, in nano-USD."""
-
-    window: Window
-    left_nanos: int
-
-
 class Purse:
     """All slices of one epoch. Used from one event loop.
 
@@ -155,6 +50,8 @@ class Purse:
         self._epoch_id = epoch_id
         self._wait_s = wait_s
         self._slices: dict[Window, Slice] = {}
+        #: How often slices were forgotten: bindings from before may have one of them.
+        self._generation = 0
         self._ahead: set[asyncio.Task[None]] = set()
 
     def slice_of(self, window: Window) -> Slice:
@@ -164,31 +61,58 @@ class Purse:
             piece = self._slices[window] = Slice(window)
         return piece
 
+    def bind(self, windows: Sequence[Window], until_us: int = FOREVER_US) -> Binding:
+        """The slices of these windows; good until then, while ``is_bound`` says so."""
+        return Binding(tuple(map(self.slice_of, windows)), self._generation, until_us)
+
+    def is_bound(self, binding: Binding, now_us: int) -> bool:
+        """Whether a binding's slices are still those of the windows that bind."""
+        return now_us < binding.until_us and binding.generation == self._generation
+
     # ── holds ───────────────────────────────────────────────────────────────────────────────────
+    def hold_now(self, binding: Binding, wanted: int, least: int) -> Hold | Shortage | None:
+        """``hold``, where memory alone can tell; None where the database or a wait must.
+
+        All or nothing: either every window carries the hold or none does.
+        """
+        for piece in binding.slices:
+            if piece.free_nanos < wanted:
+                return self._hold_less(binding, wanted, least)
+        return self._take(binding, wanted)
+
+    def _hold_less(self, binding: Binding, wanted: int, least: int) -> Hold | Shortage | None:
+        """What there is, where the database has no more to give, and nothing can come back."""
+        short = [piece for piece in binding.slices if piece.free_nanos < wanted]
+        if not all(piece.is_dry for piece in short):
+            return None
+        tightest = min(short, key=_free)
+        if tightest.free_nanos >= least:
+            return self._take(binding, tightest.free_nanos)
+        if self._wait_s and tightest.free_nanos + tightest.held_nanos >= least:
+            return None
+        return Shortage(tightest.window, max(0, tightest.free_nanos))
+
     async def hold(self, windows: Sequence[Window], *, wanted: int, least: int) -> Hold | Shortage:
         """Reserve ``wanted`` nano-USD in every window, or as much as there is, but ``least``.
 
         All or nothing: either every window carries the hold or none does. Raises LedgerUnavailable
         when a lease is needed and the database can't be reached.
         """
-        slices = tuple(map(self.slice_of, windows))
-        for piece in slices:
-            if piece.free_nanos < wanted:
-                return await self._hold_slowly(slices, wanted, least)
-        return self._take(slices, wanted)
+        binding = self.bind(windows)
+        hold = self.hold_now(binding, wanted, least)
+        return await self._hold_slowly(binding, wanted, least) if hold is None else hold
 
-    def _take(self, slices: tuple[Slice, ...], amount_nanos: int) -> Hold:
-        hold = Hold(slices, amount_nanos)
+    def _take(self, binding: Binding, amount_nanos: int) -> Hold:
+        hold = Hold(binding, amount_nanos)
         ahead_nanos = _ahead_nanos(amount_nanos)
-        for piece in slices:
+        for piece in binding.slices:
             piece.is_warm = True
             if not piece.is_low and piece.free_nanos < ahead_nanos // 4:
                 self._refill_ahead(piece, ahead_nanos)
         return hold
 
-    async def _hold_slowly(
-        self, slices: tuple[Slice, ...], wanted: int, least: int
-    ) -> Hold | Shortage:
+    async def _hold_slowly(self, binding: Binding, wanted: int, least: int) -> Hold | Shortage:
+        slices = binding.slices
         until_s = asyncio.get_running_loop().time() + self._wait_s
         for piece in slices:
             piece.askers += 1
@@ -200,7 +124,7 @@ class Purse:
                 # No await from here to the hold: what is free now is still free when it is taken.
                 tightest = min(slices, key=_free)
                 if tightest.free_nanos >= least:
-                    return self._take(slices, min(wanted, tightest.free_nanos))
+                    return self._take(binding, min(wanted, tightest.free_nanos))
                 if not tightest.is_dry:
                     continue  # another call took what was leased for this one
                 if not await self._freed(tightest, least, until_s):
@@ -325,6 +249,7 @@ class Purse:
             is_empty = not (piece.leased_nanos or piece.held_nanos or piece.charged_nanos)
             if is_empty and not piece.askers:
                 self._slices.pop(piece.window, None)
+                self._generation += 1
 
     async def _return(self, piece: Slice) -> None:
         async with piece.refilling:

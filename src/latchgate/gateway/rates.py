@@ -13,7 +13,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from latchgate.domain.errors import RateLimited
-from latchgate.gateway import replies
 
 SECONDS = 60.0
 ACCOUNTS_MAX = 100_000
@@ -31,81 +30,78 @@ class RateTerms:
 class Bucket:
     """Holds at most a minute's worth, and fills evenly. Times in seconds of the loop's clock."""
 
-    __slots__ = ("_at_s", "_level", "per_minute")
+    __slots__ = ("_at_s", "_per_s", "_template", "kind", "level", "per_minute")
 
-    def __init__(self, per_minute: int, now_s: float) -> None:
+    def __init__(self, kind: str, per_minute: int, now_s: float) -> None:
+        self.kind = kind
         self.per_minute = per_minute
-        self._level = float(per_minute)
+        #: What could be taken when it was last filled; below zero it is a debt.
+        self.level = float(per_minute)
+        self._per_s = per_minute / SECONDS
         self._at_s = now_s
+        self._template = (
+            f"x-ratelimit-limit-{kind}: {per_minute}\r\n"
+            f"x-ratelimit-remaining-{kind}: %d\r\nx-ratelimit-reset-{kind}: %b\r\n"
+        ).encode()
 
-    def level(self, now_s: float) -> float:
-        """What can be taken now; below zero it is a debt."""
-        passed_s = max(0.0, now_s - self._at_s)
-        filled = self._level + passed_s * self.per_minute / SECONDS
-        self._level = min(float(self.per_minute), filled)
+    def fill(self, now_s: float) -> float:
+        """The level, with what has come since the last time; a clock that goes back adds none."""
+        passed_s = now_s - self._at_s
+        if passed_s > 0:
+            filled = self.level + passed_s * self._per_s
+            self.level = filled if filled < self.per_minute else float(self.per_minute)
         self._at_s = now_s
-        return self._level
+        return self.level
 
     def take(self, amount: int, now_s: float) -> None:
         """Take so much, into debt if need be."""
-        self._level = self.level(now_s) - amount
+        self.level = self.fill(now_s) - amount
 
     def wait_s(self, amount: int, now_s: float) -> float:
         """Seconds until so much is there; where it holds less than that, until it is full."""
-        missing = min(amount, self.per_minute) - self.level(now_s)
-        return max(0.0, missing * SECONDS / self.per_minute)
+        missing = min(amount, self.per_minute) - self.fill(now_s)
+        return missing / self._per_s if missing > 0 else 0.0
 
-    def reset_s(self, now_s: float) -> float:
-        """Seconds until it is full."""
-        return self.wait_s(self.per_minute, now_s)
+    def lines(self) -> bytes:
+        """The header lines that say what is left, and when it is full again."""
+        missing_ms = math.ceil((self.per_minute - self.level) / self._per_s * 1000)
+        return self._template % (max(0, int(self.level)), _duration(missing_ms).encode())
 
 
 class Rates:
-    """One account's two buckets; None where there is no limit."""
+    """One account's buckets: those of its two that have a limit."""
 
-    __slots__ = ("requests", "terms", "tokens")
+    __slots__ = ("_requests", "_tokens", "terms")
 
     def __init__(self, terms: RateTerms, now_s: float) -> None:
         self.terms = terms
-        limits = (terms.requests_per_minute, terms.tokens_per_minute)
-        self.requests, self.tokens = (Bucket(limit, now_s) if limit else None for limit in limits)
+        requests, tokens = terms.requests_per_minute, terms.tokens_per_minute
+        self._requests = Bucket("requests", requests, now_s) if requests else None
+        self._tokens = Bucket("tokens", tokens, now_s) if tokens else None
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is anything to count."""
-        return self.requests is not None or self.tokens is not None
+    def admit(self, tokens: int, now_s: float) -> bytes:
+        """Count a request of so many input tokens; the header lines that say what is left.
 
-    def admit(self, tokens: int, now_s: float) -> None:
-        """Count a request of so many input tokens. Raises RateLimited, and counts nothing then."""
-        for kind, bucket, amount in self._buckets(tokens):
-            wait_s = bucket.wait_s(amount, now_s)
-            if wait_s > 0:
-                raise _refusal(kind, bucket.per_minute, wait_s)
-        for _, bucket, amount in self._buckets(tokens):
-            bucket.take(amount, now_s)
+        Raises RateLimited, and counts nothing then.
+        """
+        by_request, by_token = self._requests, self._tokens
+        if by_request is not None and by_request.fill(now_s) < 1:
+            raise _refusal(by_request, 1, now_s)
+        if by_token is not None and by_token.fill(now_s) < min(tokens, by_token.per_minute):
+            raise _refusal(by_token, tokens, now_s)
+        lines = b""
+        if by_request is not None:
+            by_request.level -= 1
+            lines = by_request.lines()
+        if by_token is not None:
+            by_token.level -= tokens
+            lines += by_token.lines()
+        return lines
 
     def settle(self, tokens: int, now_s: float) -> None:
         """Count tokens beyond those that were counted at admission."""
-        if self.tokens is not None:
-            self.tokens.take(tokens, now_s)
-
-    def lines(self, now_s: float) -> tuple[bytes, ...]:
-        """The header lines that say what is left, with durations as OpenAI writes them."""
-        if not self.is_limited:
-            return ()
-        lines = []
-        for kind, bucket, _ in self._buckets(0):
-            left = max(0, math.floor(bucket.level(now_s)))
-            lines += [
-                replies.header(f"x-ratelimit-limit-{kind}", bucket.per_minute),
-                replies.header(f"x-ratelimit-remaining-{kind}", left),
-                replies.header(f"x-ratelimit-reset-{kind}", duration(bucket.reset_s(now_s))),
-            ]
-        return tuple(lines)
-
-    def _buckets(self, tokens: int) -> list[tuple[str, Bucket, int]]:
-        pairs = (("requests", self.requests, 1), ("tokens", self.tokens, tokens))
-        return [(kind, bucket, amount) for kind, bucket, amount in pairs if bucket is not None]
+        if self._tokens is not None:
+            self._tokens.take(tokens, now_s)
 
 
 class RateBook:
@@ -128,7 +124,10 @@ class RateBook:
 
 def duration(seconds: float) -> str:
     """A duration as OpenAI writes it: ``12ms``, ``1.5s``, ``6m0s``."""
-    ms = math.ceil(seconds * 1000)
+    return _duration(math.ceil(seconds * 1000))
+
+
+def _duration(ms: int) -> str:
     if ms < 1000:  # noqa: PLR2004 - a second
         return f"{ms}ms"
     if ms < _MINUTE_MS:
@@ -137,12 +136,13 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest_ms // 1000}s"
 
 
-def _refusal(kind: str, per_minute: int, wait_s: float) -> RateLimited:
+def _refusal(bucket: Bucket, amount: int, now_s: float) -> RateLimited:
+    wait_s = bucket.wait_s(amount, now_s)
     error = RateLimited(
-        f"Rate limit reached: {per_minute} {kind} per minute for this account. "
+        f"Rate limit reached: {bucket.per_minute} {bucket.kind} per minute for this account. "
         f"Try again in {duration(wait_s)}.",
         retry_after_s=math.ceil(wait_s),
     )
-    error.type = kind
+    error.type = bucket.kind
     error.headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
     return error

@@ -15,7 +15,14 @@ import msgspec
 from latchgate.domain.errors import LatchgateError, UpstreamFailed
 from latchgate.gateway import replies
 from latchgate.gateway.call import RanDry
-from latchgate.upstream.answers import Piece, garbled, parse_piece, refusal
+from latchgate.upstream.answers import (
+    Piece,
+    find_plain,
+    garbled,
+    parse_piece,
+    read_usage,
+    refusal,
+)
 from latchgate.upstream.sse import EventScanner, EventTooLong, data_of
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ class WholeAnswer:
         self._call = call
         self._bytes_max = bytes_max
         self._connection: Connection | None = None
-        self.body = bytearray()
+        self.body = b""
 
     def on_connected(self, connection: Connection) -> None:
         """Know the connection."""
@@ -46,7 +53,7 @@ class WholeAnswer:
     def on_chunk(self, chunk: bytes) -> None:
         """Gather, within the bound."""
         self._call.note_first_byte()
-        self.body += chunk
+        self.body = self.body + chunk if self.body else chunk
         if len(self.body) > self._bytes_max and self._connection is not None:
             self._connection.fail(garbled("the answer is too large"))
 
@@ -108,6 +115,13 @@ class EventRelay:
             if len(self.refusal_body) < REFUSAL_BYTES_MAX:
                 self.refusal_body += chunk
             return
+        plain = self._scanner.is_clean and self._first_data and find_plain(chunk)
+        if plain and (not self._call.chat.wants_usage or plain.has_usage_nulls):
+            self._note(plain.pieces, plain.text_bytes)
+            for old, new in self._renames:
+                chunk = chunk.replace(old, new)
+            self._request.write(chunk)
+            return
         try:
             ready = b"".join(map(self._event, self._scanner.feed(chunk)))
         except EventTooLong as error:
@@ -160,7 +174,11 @@ class EventRelay:
         if usage is not None:
             self._call.usage = usage
         size = piece.text_bytes()
-        if size and not self._call.note_output(size) and self._holding is None:
+        if size:
+            self._note(1, size)
+
+    def _note(self, pieces: int, text_bytes: int) -> None:
+        if not self._call.note_output(pieces, text_bytes) and self._holding is None:
             self._holding = asyncio.create_task(self._hold_more())
             self._regulate()
 
@@ -168,7 +186,8 @@ class EventRelay:
         """What was kept back: the usage, if the client asked for it, and the end."""
         if self._usage_event is None or not self._call.chat.wants_usage:
             return DONE
-        return b"data: " + with_cost(*self._usage_event, self._call) + b"\n\n" + DONE
+        data, piece = self._usage_event
+        return b"data: " + with_cost(data, bytes(piece.usage), self._call) + b"\n\n" + DONE
 
     def early_end(self) -> bytes:
         """The end of a stream that ran dry: as if it had reached its ``max_tokens``."""
@@ -197,18 +216,19 @@ async def relay_whole(
 ) -> None:
     """Run a call that is not streamed: the whole answer, settled, then sent."""
     sink = WholeAnswer(call, bytes_max=bytes_max)
-    outgoing = call.model.target.request("/chat/completions", body, request.request_id)
-    head = await pool.send(call.model.target, outgoing, sink)
-    data = bytes(sink.body)
-    if head.status != 200:  # noqa: PLR2004 - OK
-        raise refusal(head.status, data)
-    piece = parse_piece(data)
-    call.usage = piece.find_usage()
-    call.text_bytes = piece.text_bytes()
-    call.text_pieces = min(1, call.text_bytes)
+    target = call.model.target
+    outgoing = target.request("/chat/completions", body, request.request_id)
+    status = await pool.send(target, outgoing, sink)
+    data = sink.body
+    if status != 200:  # noqa: PLR2004 - OK
+        raise refusal(status, data)
+    call.usage, usage_text = read_usage(data)
+    if call.usage is None or not call.usage.is_sane:
+        call.text_bytes = parse_piece(data).text_bytes()
+        call.text_pieces = min(1, call.text_bytes)
     await call.settle()
     cost = b"x-latchgate-cost-nanos: %d\r\n" % call.charge_nanos
-    request.send_json(200, with_cost(data, piece, call), *allowance_lines(call), cost)
+    request.send_json(200, with_cost(data, usage_text, call), *allowance_lines(call), cost)
 
 
 async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: bytes) -> None:
@@ -216,7 +236,7 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: by
     relay = EventRelay(call, request)
     outgoing = call.model.target.request("/chat/completions", body, request.request_id)
     try:
-        head = await pool.send(call.model.target, outgoing, relay)
+        status = await pool.send(call.model.target, outgoing, relay)
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))
@@ -224,8 +244,8 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: by
         return
     finally:
         relay.let_go()
-    if head.status != 200:  # noqa: PLR2004 - OK
-        raise refusal(head.status, bytes(relay.refusal_body))
+    if status != 200:  # noqa: PLR2004 - OK
+        raise refusal(status, bytes(relay.refusal_body))
     if not request.response_started and not call.usage:
         raise garbled("a stream without events")
     await call.settle()
@@ -240,13 +260,16 @@ def allowance_lines(call: Call) -> tuple[bytes, ...]:
     return (replies.header("x-latchgate-clamped", f"max_tokens={call.allowance.output_tokens}"),)
 
 
-def with_cost(data: bytes, piece: Piece, call: Call) -> bytes:
+def with_cost(data: bytes, usage: bytes, call: Call) -> bytes:
     """A completion under the model's public name, with what it cost beside its usage.
 
     Where the name stays, the cost is put into the bytes as they are; else all is written anew.
     """
-    usage = bytes(piece.usage)
-    if not _renames(call) and usage.endswith(b"}") and len(usage) > len(b"{}"):
+    if (
+        call.model.name == call.model.upstream_model
+        and usage.endswith(b"}")
+        and len(usage) > len(b"{}")
+    ):
         before, found, behind = data.rpartition(usage)
         if found and usage not in before:
             cost = b',"cost_nanos":%d}' % call.charge_nanos

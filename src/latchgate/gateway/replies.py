@@ -23,28 +23,26 @@ _ALWAYS = (
     "x-content-type-options: nosniff\r\n"
 ).encode()
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
-}
-
 JSON = b"content-type: application/json\r\n"
 EVENTS = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
 
 
+_OPENINGS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    + _ALWAYS
+    + b"x-request-id: "
+    for status in http.HTTPStatus
+}
+
+
+def opening(status: int) -> bytes:
+    """A status line and the header lines that every answer has; a request id is to follow."""
+    return _OPENINGS[status]
+
+
 def head(status: int, request_id: str, *lines: bytes) -> bytes:
-    """A status line and the header lines that every answer has, then ``lines``, then the end."""
-    return b"".join(
-        (
-            _STATUS_LINES[status],
-            _ALWAYS,
-            b"x-request-id: ",
-            request_id.encode(),
-            b"\r\n",
-            *lines,
-            b"\r\n",
-        )
-    )
+    """An answer's whole head: what every answer has, and ``lines``."""
+    return b"".join((opening(status), request_id.encode(), b"\r\n", *lines, b"\r\n"))
 
 
 def header(name: str, value: str | int) -> bytes:

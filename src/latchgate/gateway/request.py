@@ -6,7 +6,6 @@ pipelining, flow control and graceful shutdown; the attributes that uvicorn read
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,11 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from latchgate.domain.errors import InvalidRequest, LatchgateError, LedgerUnavailable, TooLarge
+from latchgate.fibers import Wait
 from latchgate.gateway import replies
 
 if TYPE_CHECKING:
+    from latchgate.gateway.directory import KeyEntry
     from latchgate.gateway.protocol import GatewayProtocol
 
 log = structlog.get_logger()
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 BODY_TIMEOUT_S = 60.0
 #: How long a refused upload's connection stays open, so that the refusal is not lost in a reset.
 LINGER_S = 1.0
+_END = b"0\r\n\r\n"
 
 
 class ClientGone(Exception):
@@ -33,6 +35,30 @@ class ClientGone(Exception):
 
 class GatewayRequest:
     """A request with its body and its answer. Lives on the event loop of its connection."""
+
+    __slots__ = (
+        "_body_wait",
+        "_handler",
+        "_protocol",
+        "body",
+        "disconnected",
+        "error_body",
+        "error_event",
+        "headers",
+        "keep_alive",
+        "method",
+        "more_body",
+        "on_flow",
+        "on_gone",
+        "path",
+        "query",
+        "rate_lines",
+        "request_id",
+        "response_complete",
+        "response_started",
+        "started_s",
+        "waiting_for_100_continue",
+    )
 
     def __init__(
         self,
@@ -43,37 +69,38 @@ class GatewayRequest:
         path: str,
         query: bytes,
         headers: dict[bytes, bytes],
-        ip: str,
         keep_alive: bool,
         expects_continue: bool,
         handler: Callable[[GatewayRequest], Awaitable[None]],
     ) -> None:
         self._protocol = protocol
         self._handler = handler
+        self._body_wait: Wait[None] | None = None
         self.request_id = request_id
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
-        self.ip = ip
         self.started_s = protocol.loop.time()
         #: Header lines that say what is left of the account's rates.
-        self.rate_lines: tuple[bytes, ...] = ()
+        self.rate_lines = b""
+        #: How a refusal is written: each dialect of the API has a shape of its own.
+        self.error_body: Callable[[LatchgateError], bytes] = replies.error_body
+        self.error_event: Callable[[LatchgateError], bytes] = replies.error_event
         # What uvicorn reads and writes.
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
-        self.body = bytearray()
+        self.body = b""
         self.more_body = True
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
-        self.message_event = asyncio.Event()
         #: Called once when the client hangs up, and whenever its socket fills or drains.
         self.on_gone: Callable[[], None] | None = None
         self.on_flow: Callable[[bool], None] | None = None
 
-    async def run_asgi(self, _app: object) -> None:
-        """Answer; uvicorn calls this as the request's task."""
+    async def run(self) -> None:
+        """Answer: the whole of the request's fiber."""
         try:
             await self._handler(self)
         except ClientGone:
@@ -96,6 +123,20 @@ class GatewayRequest:
                 self.abort()
 
     @property
+    def ip(self) -> str:
+        """Whose request it is: the peer's address, or the one that a trusted proxy names."""
+        return self._protocol.client_ip(self.headers)
+
+    @property
+    def known_key(self) -> tuple[bytes, KeyEntry] | None:
+        """The last credential that came over this connection, and whose it is."""
+        return self._protocol.known_key
+
+    @known_key.setter
+    def known_key(self, known: tuple[bytes, KeyEntry]) -> None:
+        self._protocol.known_key = known
+
+    @property
     def now_s(self) -> float:
         """The loop's clock, in seconds."""
         return self._protocol.loop.time()
@@ -111,37 +152,73 @@ class GatewayRequest:
             raise ClientGone
 
     # ── the body ────────────────────────────────────────────────────────────────────────────────
+    def on_body(self, piece: bytes) -> None:
+        """More of the body has come."""
+        self.body = self.body + piece if self.body else piece
+        self._wake()
+
+    def on_whole(self) -> None:
+        """The body is whole."""
+        self.more_body = False
+        self._wake()
+
+    def _wake(self) -> None:
+        wait, self._body_wait = self._body_wait, None
+        if wait is not None:
+            wait.set(None)
+
     async def read_body(self, *, bytes_max: int) -> bytes:
         """The whole body. Raises TooLarge as soon as it is, ClientGone, or InvalidRequest 408."""
-        declared = self.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > bytes_max:
-            self._refuse_upload(bytes_max)
-        if self.waiting_for_100_continue and self.more_body:
-            self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self.more_body:
-            try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    await self._gather_body(bytes_max)
-            except TimeoutError:
-                self.keep_alive = False
-                raise _body_too_slow() from None
+            declared = self.headers.get(b"content-length", b"")
+            if declared.isdigit() and int(declared) > bytes_max:
+                self._refuse_upload(bytes_max)
+            if self.waiting_for_100_continue:
+                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await self._gather_body(bytes_max)
         if len(self.body) > bytes_max:
             self._refuse_upload(bytes_max)
-        return bytes(self.body)
+        return self.body
 
     async def _gather_body(self, bytes_max: int) -> None:
-        while self.more_body:
-            if self.disconnected:
-                raise ClientGone
-            if len(self.body) > bytes_max:
-                self._refuse_upload(bytes_max)
-            self._protocol.flow.resume_reading()
-            self.message_event.clear()
-            await self.message_event.wait()
+        """Wait for the rest, within the bounds of size and time."""
+        pieces = [self.body]
+        size = len(self.body)
+        timer = self._protocol.loop.call_later(BODY_TIMEOUT_S, self._on_body_late)
+        try:
+            while self.more_body:
+                self.check_connected()
+                if size > bytes_max:
+                    self._refuse_upload(bytes_max)
+                self.body = b""
+                self._protocol.flow.resume_reading()
+                wait = self._body_wait = Wait[None]()
+                await wait
+                pieces.append(self.body)
+                size += len(self.body)
+        finally:
+            timer.cancel()
+        self.body = b"".join(pieces)
+
+    def _on_body_late(self) -> None:
+        wait, self._body_wait = self._body_wait, None
+        if wait is not None:
+            self.keep_alive = False
+            error = InvalidRequest("The request's body came too slowly.", code="request_timeout")
+            error.status = 408
+            wait.fail(error)
 
     def _refuse_upload(self, bytes_max: int) -> None:
         self.keep_alive = False
         raise TooLarge(f"A request's body has at most {bytes_max} bytes.")
+
+    # ── the connection ──────────────────────────────────────────────────────────────────────────
+    def on_lost(self) -> None:
+        """The client has hung up."""
+        self.disconnected = True
+        self._wake()
+        if self.on_gone is not None:
+            self.on_gone()
 
     # ── the answer ──────────────────────────────────────────────────────────────────────────────
     def send(self, status: int, body: bytes, *lines: bytes) -> None:
@@ -149,11 +226,21 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        length = b"content-length: %d\r\n" % len(body)
-        lines = (*lines, *self.rate_lines, self._processing(), length)
-        head = replies.head(status, self.request_id, *lines, *self._closing())
-        is_bodiless = self.method == "HEAD" or status == 204  # noqa: PLR2004 - No Content
-        self._protocol.transport.write(head if is_bodiless else head + body)
+        if self.method == "HEAD" or status == 204:  # noqa: PLR2004 - No Content
+            body = b""
+        self._protocol.transport.write(
+            b"%b%b\r\n%b%bopenai-processing-ms: %d\r\n%bcontent-length: %d\r\n\r\n%b"
+            % (
+                replies.opening(status),
+                self.request_id.encode("ascii"),
+                b"".join(lines),
+                self.rate_lines,
+                self._processing_ms(),
+                self._closing(),
+                len(body),
+                body,
+            )
+        )
         self._complete()
 
     def send_json(self, status: int, body: bytes, *lines: bytes) -> None:
@@ -165,24 +252,28 @@ class GatewayRequest:
         if self.disconnected or self.response_complete:
             return
         if self.response_started:
-            self.write(replies.error_event(error))
+            self.write(self.error_event(error))
             self.abort()
             return
-        self.send_json(error.status, replies.error_body(error), *replies.error_lines(error))
+        self.send_json(error.status, self.error_body(error), *replies.error_lines(error))
 
     def start_stream(self, *lines: bytes) -> None:
         """Begin an answer of events."""
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        lines = (
-            replies.EVENTS,
-            b"transfer-encoding: chunked\r\n",
-            self._processing(),
-            *self.rate_lines,
-            *lines,
+        self._protocol.transport.write(
+            b"%b%b\r\n%btransfer-encoding: chunked\r\nopenai-processing-ms: %d\r\n%b%b%b\r\n"
+            % (
+                replies.opening(200),
+                self.request_id.encode("ascii"),
+                replies.EVENTS,
+                self._processing_ms(),
+                self.rate_lines,
+                b"".join(lines),
+                self._closing(),
+            )
         )
-        self._protocol.transport.write(replies.head(200, self.request_id, *lines, *self._closing()))
 
     def write(self, data: bytes) -> None:
         """Send a piece of a stream as one chunk."""
@@ -192,7 +283,8 @@ class GatewayRequest:
     def end_stream(self, data: bytes) -> None:
         """Send the last piece of a stream; the call is over."""
         if not self.disconnected:
-            self._protocol.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+            last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            self._protocol.transport.write(last + _END)
             self._complete()
 
     def abort(self) -> None:
@@ -200,12 +292,11 @@ class GatewayRequest:
         self.response_complete = True
         self._protocol.transport.close()
 
-    def _processing(self) -> bytes:
-        spent_ms = int((self._protocol.loop.time() - self.started_s) * 1000)
-        return b"openai-processing-ms: %d\r\n" % spent_ms
+    def _processing_ms(self) -> int:
+        return int((self._protocol.loop.time() - self.started_s) * 1000)
 
-    def _closing(self) -> tuple[bytes, ...]:
-        return () if self.keep_alive else (b"connection: close\r\n",)
+    def _closing(self) -> bytes:
+        return b"" if self.keep_alive else b"connection: close\r\n"
 
     def _complete(self) -> None:
         self.response_complete = True
@@ -217,9 +308,3 @@ class GatewayRequest:
             else:
                 transport.close()
         self._protocol.on_response_complete()
-
-
-def _body_too_slow() -> InvalidRequest:
-    error = InvalidRequest("The request's body came too slowly.", code="request_timeout")
-    error.status = 408
-    return error

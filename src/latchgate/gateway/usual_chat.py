@@ -40,8 +40,49 @@ class _UsualChat(msgspec.Struct, forbid_unknown_fields=True):
     user: Annotated[str, Meta(max_length=TAG_CHARS_MAX)] | None = None
 
 
+class _Outgoing(msgspec.Struct, omit_defaults=True):
+    """What goes upstream of it: tags stay here, and usage is always asked for."""
+
+    model: str
+    messages: msgspec.Raw
+    stream: bool = False
+    stream_options: msgspec.Raw | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+
+
 _decode = msgspec.json.Decoder(_UsualChat).decode
 _encode = msgspec.json.Encoder().encode
+_WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+class _UsualBody:
+    """Writes the outgoing body of a usual call."""
+
+    __slots__ = ("_found", "_messages")
+
+    def __init__(self, found: _UsualChat, messages: bytes) -> None:
+        self._found = found
+        self._messages = messages
+
+    def write(self, model: str, output_tokens: int) -> bytes:
+        """The body for the upstream, under its own name for the model."""
+        found = self._found
+        is_newer = found.max_completion_tokens is not None
+        return _encode(
+            _Outgoing(
+                model,
+                msgspec.Raw(self._messages),
+                found.stream,
+                _WITH_USAGE if found.stream else None,
+                None if is_newer else output_tokens,
+                output_tokens if is_newer else None,
+                found.temperature,
+                found.top_p,
+            )
+        )
 
 
 def find_usual_chat(body: bytes) -> ChatCall | None:
@@ -54,15 +95,6 @@ def find_usual_chat(body: bytes) -> ChatCall | None:
     if options is not None and not found.stream:
         return None
     messages = _encode(found.messages)
-    raw = {"model": b"", "messages": messages}
-    if found.stream:
-        raw["stream"] = b"true"
-    if found.temperature is not None:
-        raw["temperature"] = _encode(found.temperature)
-    if found.top_p is not None:
-        raw["top_p"] = _encode(found.top_p)
-    if found.max_completion_tokens is not None:
-        raw["max_completion_tokens"] = b""
     return ChatCall(
         model=found.model,
         is_stream=found.stream,
@@ -72,5 +104,5 @@ def find_usual_chat(body: bytes) -> ChatCall | None:
         prompt_bytes=len(messages),
         messages=len(found.messages),
         has_tools=False,
-        _raw=raw,
+        outgoing=_UsualBody(found, messages),
     )

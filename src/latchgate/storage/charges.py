@@ -65,13 +65,18 @@ def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, Spe
         return {}
     spent: dict[Window, Spent] = defaultdict(Spent)
     running = _running_windows(conn, records)
+    alike: defaultdict[tuple[str, tuple[tuple[str, int], ...]], list[CloseRecord]]
+    alike = defaultdict(list)
     for record in records:
-        held = {Window(budget_id, starts_us) for budget_id, starts_us in record.windows}
+        alike[record.account_id, record.windows].append(record)
+    for (account_id, windows), calls in alike.items():
+        held = {Window(budget_id, starts_us) for budget_id, starts_us in windows}
         for window in held:
-            spent[window].leased_nanos += record.charge_nanos
-        for window in running[record.account_id]:
-            if window not in held and window.holds(record.started_us):
-                spent[window].beside_nanos += record.charge_nanos
+            spent[window].leased_nanos += sum(call.charge_nanos for call in calls)
+        for window in running[account_id]:
+            inside = [call.charge_nanos for call in calls if window.holds(call.started_us)]
+            if window not in held and inside:
+                spent[window].beside_nanos += sum(inside)
     return spent
 
 

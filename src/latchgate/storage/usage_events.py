@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -13,28 +15,38 @@ from latchgate.storage.tables import api_keys, prices, usage_events
 
 _used = usage_events.c
 _COLUMNS = usage_events.c.keys()
-_VALUES = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS)))
-_INSERT_JSON = text(
-    f"INSERT INTO usage_events ({', '.join(_COLUMNS)}) SELECT {_VALUES} FROM json_each(:rows)"  # noqa: S608 - names of ours
-)
+_INSERT = f"INSERT INTO usage_events ({', '.join(_COLUMNS)}) "
 _INSERT_RECORDS = text(
-    f"INSERT INTO usage_events ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
+    f"{_INSERT} SELECT {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
     "FROM json_populate_recordset(CAST(NULL AS usage_events), CAST(:rows AS json))"
 )
+#: How many rows one statement writes: few sizes, so that each is prepared once.
+_ROWS_AT_ONCE = (512, 64, 8, 1)
+
+
+@cache
+def _insert_rows(count: int) -> str:
+    row = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"{_INSERT} VALUES {', '.join([row] * count)}"
 
 
 def insert_events(conn: Connection, rows: Sequence[Sequence[object]]) -> None:
     """Write a batch of events, columns in the table's order.
 
-    A request id that is there already fails the whole batch. The batch goes in as one JSON document
-    and one statement, so that the engine works through it without asking for Python's lock row by
-    row, which calls in flight would have to wait for.
+    A request id that is there already fails the whole batch. Many rows go in with one statement, so
+    that the engine works through them without asking for Python's lock row by row, which calls in
+    flight would have to wait for.
     """
     if conn.dialect.name == "postgresql":
         records = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         conn.execute(_INSERT_RECORDS, {"rows": msgspec.json.encode(records).decode()})
-    else:
-        conn.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()})
+        return
+    start = 0
+    for count in _ROWS_AT_ONCE:
+        while len(rows) - start >= count:
+            values = tuple(chain.from_iterable(rows[start : start + count]))
+            conn.exec_driver_sql(_insert_rows(count), values)
+            start += count
 
 
 def find_event_ids(conn: Connection, request_ids: Sequence[str]) -> set[str]:

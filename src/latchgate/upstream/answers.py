@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -73,6 +75,78 @@ class Piece(msgspec.Struct):
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode = msgspec.json.Decoder(Piece).decode
+
+
+class _Counted(msgspec.Struct):
+    """A usage as sane servers state it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: _CountedDetails | None = None
+
+
+class _CountedDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Whole(msgspec.Struct):
+    """All that is asked of a whole answer whose usage is there."""
+
+    usage: msgspec.Raw
+
+
+_decode_whole = msgspec.json.Decoder(_Whole).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+
+
+def read_usage(data: bytes) -> tuple[Usage | None, bytes]:
+    """The usage that a whole completion states, and its JSON. Raises UpstreamFailed for garbage.
+
+    Where the usage is as it should be, the rest is not looked at.
+    """
+    try:
+        text = bytes(_decode_whole(data).usage)
+        stated = _decode_counted(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        piece = parse_piece(data)
+        return piece.find_usage(), bytes(piece.usage)
+    details = stated.prompt_tokens_details
+    cached = 0 if details is None else details.cached_tokens or 0
+    return Usage(stated.prompt_tokens, cached, stated.completion_tokens), text
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What a chunk of plain events carries."""
+
+    pieces: int
+    text_bytes: int
+    #: Every event states its usage as null, as OpenAI's do where usage was asked for.
+    has_usage_nulls: bool
+
+
+_CONTENT = re.compile(rb'"content": ?"([^"]*)"')
+#: What makes a chunk worth a closer look: an escape, or more than a piece of text.
+_NOT_PLAIN = (b"\\", b"\r", b'"usage":{', b'"usage": {', b'"error"', b"tool_calls", b"reasoning")
+
+
+def find_plain(chunk: bytes) -> Plain | None:
+    """What a chunk carries, if it is whole events of nothing but text; else None.
+
+    Most of a stream is: this tells without parsing it. What is not plain is parsed.
+    """
+    if not (chunk.endswith(b"\n\n") and chunk.startswith(b'data: {"')):
+        return None
+    for sign in _NOT_PLAIN:
+        if sign in chunk:
+            return None
+    events = chunk.count(b"\n\n")
+    texts = _CONTENT.findall(chunk)
+    if len(texts) != events or (events > 1 and chunk.count(b'\n\ndata: {"') != events - 1):
+        return None
+    empty = texts.count(b"")
+    nulls = chunk.count(b'"usage":null')
+    return Plain(events - empty, sum(map(len, texts)), nulls == events)
 
 
 def parse_piece(data: bytes) -> Piece:

@@ -1,18 +1,20 @@
 """One connection to an upstream: a request out, an answer in, chunk by chunk.
 
-No task and no queue stand between the socket and whoever takes the answer: chunks are handed to a
-sink as they come, and ``pause`` stops the socket when the sink cannot take more.
+No task and no queue stand between the socket and whoever takes the answer: what one read of the
+socket brings is handed to a sink at once, and ``pause`` stops the socket when the sink cannot take
+more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
 
 from latchgate.domain.errors import UpstreamFailed
+from latchgate.fibers import Wait
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 200
@@ -25,14 +27,6 @@ class Deadlines:
     connect_s: float
     first_byte_s: float
     idle_s: float
-
-
-@dataclass(slots=True)
-class AnswerHead:
-    """An answer's status and header fields, names in lower case."""
-
-    status: int
-    headers: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -68,16 +62,19 @@ class Connection(asyncio.Protocol):
         self._watch_s = min(deadlines.first_byte_s, deadlines.idle_s)
         self._timer: asyncio.TimerHandle | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[AnswerHead] | None = None
+        self._answer: Wait[int] | None = None
         self._sink: Sink | None = None
-        self._head = AnswerHead(0)
-        self._has_head = False
+        self._fields: list[bytes] = []
+        self._body: list[bytes] = []
         self._head_bytes = 0
+        self._is_whole = False
         self._heard_at = 0.0
         self._paused = False
         self.transport: asyncio.Transport | None = None
         self.is_reusable = False
         self.bytes_received = 0
+        #: The status of the answer that is coming; 0 before its head is here.
+        self.status = 0
 
     # ── for the caller ──────────────────────────────────────────────────────────────────────────
     @property
@@ -85,39 +82,34 @@ class Connection(asyncio.Protocol):
         """Whether it can carry another request."""
         return self.transport is not None and not self.transport.is_closing()
 
-    @property
-    def status(self) -> int:
-        """The status of the answer that is coming; 0 before its head is here."""
-        return self._head.status if self._has_head else 0
+    def send(self, request: bytes, sink: Sink) -> Wait[int]:
+        """Send a request; its answer's body goes to ``sink``. The wait ends with its status.
 
-    async def send(self, request: bytes, sink: Sink) -> AnswerHead:
-        """Send a request; its answer's body goes to ``sink``. Returns when it is whole.
-
-        Raises Broken when the connection ends first, UpstreamFailed when it takes too long.
+        It fails with Broken when the connection ends first, UpstreamFailed when it takes too long.
         """
+        answer: Wait[int] = Wait()
         if self.transport is None:
-            raise Broken("not connected")
-        self.is_reusable = False
-        self._sink = sink
-        self._head = AnswerHead(0)
-        self._has_head = self._paused = False
-        self._head_bytes = self.bytes_received = 0
+            answer.fail(Broken("not connected"))
+            return answer
+        self._answer, self._sink = answer, sink
+        self.is_reusable = self._is_whole = self._paused = False
+        self.status = self._head_bytes = self.bytes_received = 0
+        self._fields.clear()
+        self._body.clear()
         self._heard_at = self._loop.time()
-        answer: asyncio.Future[AnswerHead] = self._loop.create_future()
-        self._answer = answer
         self.transport.write(request)
         if self._timer is None:
             self._timer = self._loop.call_later(self._watch_s, self._watch)
-        return await answer
+        return answer
 
     def fail(self, error: Exception) -> None:
         """End the answer with an error, and the connection with it."""
         answer, self._answer, self._sink = self._answer, None, None
-        if answer is not None and not answer.done():
-            answer.set_exception(error)
         self.is_reusable = False
         if self.transport is not None:
             self.transport.abort()
+        if answer is not None:
+            answer.fail(error)
 
     def pause(self) -> None:
         """The sink can take no more: stop reading, so that nothing gathers here."""
@@ -143,21 +135,30 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
+        """Parse what has come, hand its body over, and end the answer if it is whole."""
         if self._answer is None:  # bytes that nobody asked for: this server is out of step
             self.fail(Broken("bytes after the answer's end"))
             return
         self.bytes_received += len(data)
         self._heard_at = self._loop.time()
-        if not self._has_head:
+        if not self.status:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.fail(Broken(f"no HTTP answer: {type(error).__name__}"))
-            return
-        if not self._has_head and self._head_bytes > HEAD_BYTES_MAX:
+            if not self._is_whole:
+                self.fail(Broken(f"no HTTP answer: {type(error).__name__}"))
+                return
+            self.is_reusable = False
+        if not self.status and self._head_bytes > HEAD_BYTES_MAX:
             self.fail(Broken("endless head"))
+            return
+        if self._body and self._sink is not None:
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self._body.clear()
+            self._sink.on_chunk(body)
+        if self._is_whole:
+            self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side has closed, or the network has."""
@@ -167,51 +168,51 @@ class Connection(asyncio.Protocol):
         self.transport = None
         if self._answer is None:
             return
-        if self._has_head and not self._has_length() and exc is None:
+        if self.status and not self._has_length() and exc is None:
             self._finish()  # a body that only the connection's end delimits
             return
         self.fail(Broken("connection lost"))
 
     def _has_length(self) -> bool:
-        headers = self._head.headers
-        return b"content-length" in headers or b"transfer-encoding" in headers
+        return any(
+            name.lower() in (b"content-length", b"transfer-encoding") for name in self._fields
+        )
 
     def _finish(self) -> None:
+        self.resume()  # the sink may have filled up with the very last bytes
         answer, self._answer, self._sink = self._answer, None, None
-        if answer is not None and not answer.done():
-            answer.set_result(self._head)
+        if answer is not None:
+            answer.set(self.status)
 
     # ── httptools ───────────────────────────────────────────────────────────────────────────────
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field."""
-        headers = self._head.headers
-        if len(headers) >= HEADERS_MAX:
+    def on_message_begin(self) -> None:
+        """An answer begins; one behind the answer, in the same breath, nobody has asked for."""
+        if self._is_whole:
+            raise Broken("two answers")
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        """Keep a header field's name: all that is asked of an answer is how its body ends."""
+        if len(self._fields) >= HEADERS_MAX:
             raise Broken("too many header fields")
-        headers[name.lower()] = value
+        self._fields.append(name)
 
     def on_headers_complete(self) -> None:
         """The head is whole: from now on the answer's silence is watched."""
         status = self._parser.get_status_code()
         if status < 200:  # noqa: PLR2004 - interim answers (RFC 9110, 15.2)
-            self._head = AnswerHead(0)
+            self._fields.clear()
             return
-        self._head.status = status
-        self._has_head = True
+        self.status = status
 
     def on_body(self, body: bytes) -> None:
-        """Hand a chunk over."""
-        if self._sink is not None:
-            self._sink.on_chunk(body)
+        """Keep a piece, until all that has been read is parsed."""
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
-        if not self._has_head or self._answer is None:
-            # Another answer behind the first, in the same breath: nobody asked for it.
-            self.is_reusable = False
-            return
-        self.resume()  # the sink may have filled up with the very last bytes
-        self.is_reusable = self._parser.should_keep_alive()
-        self._finish()
+        """The answer is whole; it ends once all that has been read is parsed."""
+        if self.status:
+            self._is_whole = True
+            self.is_reusable = self._parser.should_keep_alive()
 
     # ── deadlines ───────────────────────────────────────────────────────────────────────────────
     def _watch(self) -> None:
@@ -222,11 +223,11 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._answer is None:
             return  # the next request sets it again
-        limit_s = self._deadlines.idle_s if self._has_head else self._deadlines.first_byte_s
+        limit_s = self._deadlines.idle_s if self.status else self._deadlines.first_byte_s
         left_s = limit_s - (self._loop.time() - self._heard_at)
         if self._paused:
             left_s = limit_s  # it is our client that is slow
         if left_s > 0:
             self._timer = self._loop.call_later(min(left_s, self._watch_s), self._watch)
         else:
-            self.fail(timed_out("idle" if self._has_head else "first byte"))
+            self.fail(timed_out("idle" if self.status else "first byte"))

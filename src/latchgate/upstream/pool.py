@@ -8,9 +8,9 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 from latchgate.domain.errors import UpstreamFailed
+from latchgate.fibers import in_task
 from latchgate.upstream.breaker import Breaker
 from latchgate.upstream.connection import (
-    AnswerHead,
     Broken,
     Connection,
     Deadlines,
@@ -30,8 +30,18 @@ class Unreachable(UpstreamFailed):
     """No connection came about: nothing was sent."""
 
 
+class _Place:
+    """What is kept of one upstream: its idle connections, and whether it is well."""
+
+    __slots__ = ("breaker", "idle")
+
+    def __init__(self) -> None:
+        self.idle: deque[Connection] = deque()
+        self.breaker = Breaker()
+
+
 class Pool:
-    """Opens, lends and takes back connections. Used from one event loop."""
+    """Opens, lends and takes back connections. Used from one event loop, by fibers."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, *, connections_max: int
@@ -40,66 +50,71 @@ class Pool:
         self._deadlines = deadlines
         self._connections_max = connections_max
         self._count = 0
-        self._idle: defaultdict[Target, deque[Connection]] = defaultdict(deque)
-        self._breakers: defaultdict[Target, Breaker] = defaultdict(Breaker)
+        self._places: defaultdict[Target, _Place] = defaultdict(_Place)
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
-    async def send(self, target: Target, request: bytes, sink: Sink) -> AnswerHead:
-        """Send a request; its answer's body goes to ``sink``. Returns when it is whole.
+    async def send(self, target: Target, request: bytes, sink: Sink) -> int:
+        """Send a request; its answer's body goes to ``sink``. Returns its status when it is whole.
 
         A kept connection that the other side had closed meanwhile is no failure: when it ends
         without a byte, the request goes out once more on a fresh one. Raises UpstreamFailed.
         """
-        breaker = self._breakers[target]
+        place = self._places[target]
+        breaker = place.breaker
         breaker.enter(self._loop.time())
         try:
-            head = await self._send(target, request, sink)
+            kept = self._find_idle(place)
+            if kept is not None:
+                status = await self._send_over(kept, place, request, sink, is_kept=True)
+            if kept is None or not status:
+                fresh = await in_task(self._connect_patiently(target))
+                status = await self._send_over(fresh, place, request, sink)
         except UpstreamFailed:
             breaker.failed(self._loop.time())
             raise
         except BaseException:
             breaker.given_up()
             raise
-        breaker.answered(head.status, self._loop.time())
-        return head
-
-    async def _send(self, target: Target, request: bytes, sink: Sink) -> AnswerHead:
-        kept = self._find_idle(target)
-        if kept is not None:
-            try:
-                return await self._send_over(kept, target, request, sink)
-            except Broken as error:
-                if kept.bytes_received:
-                    raise broke(str(error)) from None
-        try:
-            fresh = await self._connect(target)
-        except Unreachable:
-            # Nothing was sent yet, so that trying once more can't run anything twice.
-            await asyncio.sleep(RECONNECT_AFTER_S)
-            fresh = await self._connect(target)
-        try:
-            return await self._send_over(fresh, target, request, sink)
-        except Broken as error:
-            raise broke(str(error)) from None
+        breaker.answered(status, self._loop.time())
+        return status
 
     async def _send_over(
-        self, connection: Connection, target: Target, request: bytes, sink: Sink
-    ) -> AnswerHead:
+        self,
+        connection: Connection,
+        place: _Place,
+        request: bytes,
+        sink: Sink,
+        *,
+        is_kept: bool = False,
+    ) -> int:
+        """The answer's status; 0 when a kept connection turns out to have ended long ago."""
         try:
             sink.on_connected(connection)
             return await connection.send(request, sink)
+        except Broken as error:
+            if is_kept and not connection.bytes_received:
+                return 0
+            raise broke(str(error)) from None
         finally:
-            self.put_back(target, connection)
+            self._put_back(place, connection)
 
-    def _find_idle(self, target: Target) -> Connection | None:
-        idle = self._idle.get(target)
+    def _find_idle(self, place: _Place) -> Connection | None:
+        idle = place.idle
         while idle:
             connection = idle.pop()
             if connection.is_open:
                 return connection
             self._count -= 1
         return None
+
+    async def _connect_patiently(self, target: Target) -> Connection:
+        try:
+            return await self._connect(target)
+        except Unreachable:
+            # Nothing was sent yet, so that trying once more can't run anything twice.
+            await asyncio.sleep(RECONNECT_AFTER_S)
+            return await self._connect(target)
 
     async def _connect(self, target: Target) -> Connection:
         if not target.port:
@@ -141,12 +156,11 @@ class Pool:
             self._tls = ssl.create_default_context()
         return self._tls
 
-    def put_back(self, target: Target, connection: Connection) -> None:
+    def _put_back(self, place: _Place, connection: Connection) -> None:
         """Keep a connection for the next request, or let it go."""
-        idle = self._idle[target]
-        can_stay = len(idle) < IDLE_CONNECTIONS_MAX and not self._is_closed
+        can_stay = len(place.idle) < IDLE_CONNECTIONS_MAX and not self._is_closed
         if connection.is_reusable and connection.is_open and can_stay:
-            idle.append(connection)
+            place.idle.append(connection)
         else:
             self._count -= 1
             connection.close()
@@ -154,10 +168,10 @@ class Pool:
     def close(self) -> None:
         """Close what is idle; what runs is closed as it ends."""
         self._is_closed = True
-        for idle in self._idle.values():
-            for connection in idle:
+        for place in self._places.values():
+            for connection in place.idle:
                 connection.close()
-        self._idle.clear()
+            place.idle.clear()
 
 
 def broke(internal: str) -> UpstreamFailed:

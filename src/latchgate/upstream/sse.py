@@ -25,6 +25,11 @@ class EventScanner:
         self._size = 0
         self._event_bytes_max = event_bytes_max
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether the next chunk begins an event."""
+        return not self._size
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that this chunk completes. Raises EventTooLong."""
         ends_with_cr = bool(self._pieces) and self._pieces[-1].endswith(b"\r")
