@@ -160,11 +160,18 @@ class Engine:
                 await self._stopping.wait()
 
     async def close(self) -> None:
-        """Post what is left, give every lease back, end the epoch."""
+        """Post what is left, give every lease back, end the epoch.
+
+        Where the disk has failed and is not back, answers may stand in the journal that are written
+        and not synced. Their epoch stays open, and the next start posts them as after a crash.
+        """
         self._stopping.set()
         await asyncio.gather(*self._chores)
         self.pool.close()
         await self.journal.close()
         await self.drain.close()
+        if self.drain.waiting_calls:
+            log.error("engine.left_open", epoch=self.epoch_id, calls=self.drain.waiting_calls)
+            return
         await self.purse.close()
         await self._store.write(end_epoch, epoch_id=self.epoch_id, now_us=self._clock.now_us())

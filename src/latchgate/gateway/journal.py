@@ -3,10 +3,10 @@
 Records gather while the disk is busy; a thread writes whatever has gathered and syncs it with one
 ``fdatasync`` (group commit), so that the cost of a sync is shared by all calls that wait for it.
 
-When the disk fails, nothing is known about what was not synced: it is cut off, those who waited are
-told, and paid calls are refused. ``reopen`` begins a new segment when the disk can be written
-again; a sync that has failed is never tried again on the same file, because the system may have
-dropped what it could not write (https://lwn.net/Articles/752063/).
+When the disk fails, nothing is known about what was not synced: what nobody has an answer for is
+cut off, those who waited are told, and paid calls are refused. ``reopen`` begins a new segment when
+the disk can be written again; a sync that has failed is never tried again on the same file, because
+the system may have dropped what it could not write (https://lwn.net/Articles/752063/).
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ class Journal:
                     os.close(file)
                     file, begins_at = following, written
         except OSError as error:
-            _cut_off(file, synced - begins_at)
+            answered = synced if self._interval_s is None else written
+            _cut_off(file, answered - begins_at)
             self._tell(self._on_failed, error)
         finally:
             os.close(file)
@@ -253,7 +254,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def _cut_off(file: int, records_bytes: int) -> None:
-    """Take back what was not synced, so that no later start believes it. Needs no room."""
+    """Take back what was not answered, so that no later start believes it. Needs no room."""
     with suppress(OSError):
         os.ftruncate(file, len(segment_head(0)) + records_bytes)
 
