@@ -27,6 +27,7 @@ from latchgate.services.recovery import recover
 from latchgate.storage.journal_file import CloseRecord, scan
 from latchgate.storage.store import Store
 from tests.support import gateway as support
+from tests.support.fibers import settled
 from tests.support.gateway import Gateway, Reply
 from tests.support.server import ROOT, environment
 
@@ -207,7 +208,7 @@ async def _fill(folder: Path, charges: int) -> dict[str, list[str]]:
         if journal.failure is not None:
             await journal.reopen()
         try:
-            await journal.safe(journal.close_call(record))
+            await settled(journal.safe(journal.close_call(record)))
             safe.append(record.request_id)
         except LedgerUnavailable:
             void.append(record.request_id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +38,10 @@ from tests.support.gateway import ACCOUNT, CALLER, PEPPER
 
 #: 2026-01-30, a Friday, 22 o'clock UTC: the day, the week and the month all end soon.
 BEGIN_US = 1_769_810_400_000_000
+MODEL = "m"
+DATABASE = "latchgate.db"
+#: Makes a furnished database for a house in this folder; gives its address, and takes it back.
+Databases = Callable[[Path], AbstractContextManager[str]]
 
 
 class SetClock:
@@ -54,42 +60,55 @@ class SetClock:
         self.at_us += hours * HOUR_US
 
 
+async def furnish(path: Path, url: str) -> None:
+    """Write an account, a key, and a model of one nano-USD a token into a new database."""
+    store, clock = Store(path, url), SetClock(BEGIN_US - HOUR_US)
+    await store.write(migrate)
+    await store.write(open_platform_books)
+    await store.write(_insert_account, clock.now_us())
+    catalog, api_keys = _services(store, clock)
+    await catalog.add_upstream("fake", base_url="http://127.0.0.1:1/v1", api_key=None)
+    await catalog.add_model(
+        MODEL,
+        upstream="fake",
+        upstream_model=None,
+        tier="standard",
+        context_tokens=8192,
+        output_tokens_max=1000,
+        terms=_terms(1),
+    )
+    await api_keys.create(ACCOUNT, "test", caller=CALLER)
+    store.close()
+
+
 @cache
-def _template() -> tuple[bytes, str, str]:
-    """A database with an account, a key, and a model of one nano-USD a token; key's, price's id."""
-
-    async def build(path: Path) -> tuple[str, str]:
-        store, clock = Store(path), SetClock(BEGIN_US - HOUR_US)
-        await store.write(migrate)
-        await store.write(open_platform_books)
-        await store.write(_insert_account, clock.now_us())
-
-        async def nothing() -> None:
-            """No directory is there to be told."""
-
-        catalog = Catalog(store, clock, Vault(b"v" * 32), nothing)
-        await catalog.add_upstream("fake", base_url="http://127.0.0.1:1/v1", api_key=None)
-        await catalog.add_model(
-            "m",
-            upstream="fake",
-            upstream_model=None,
-            tier="standard",
-            context_tokens=8192,
-            output_tokens_max=1000,
-            terms=ModelTerms(0, 0, 1000),
-        )
-        api_keys = APIKeys(store, clock, PEPPER, lambda _key_id, _is_usable: None)
-        key = await api_keys.create(ACCOUNT, "test", caller=CALLER)
-        price_id: str = await store.read(
-            lambda conn: conn.execute(text("SELECT id FROM prices")).scalar_one()
-        )
-        store.close()
-        return key.view.id, price_id
-
+def _sqlite_template() -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "template.db"
-        key_id, price_id = asyncio.run(build(path))
-        return path.read_bytes(), key_id, price_id
+        asyncio.run(furnish(path, ""))
+        return path.read_bytes()
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[str]:
+    """A furnished database in this folder; SQLite has no address."""
+    (folder / DATABASE).write_bytes(_sqlite_template())
+    yield ""
+
+
+def _services(store: Store, clock: SetClock) -> tuple[Catalog, APIKeys]:
+    """What changes prices and keys; no directory is there to be told."""
+
+    async def nothing() -> None:
+        """Nobody listens."""
+
+    catalog = Catalog(store, clock, Vault(b"v" * 32), nothing)
+    return catalog, APIKeys(store, clock, PEPPER, lambda _key_id, _is_usable: None)
+
+
+def _terms(token_nanos: int) -> ModelTerms:
+    """So many nano-USD an output token; input is free."""
+    return ModelTerms(0, 0, 1000 * token_nanos)
 
 
 def _insert_account(conn: Connection, now_us: int) -> None:
@@ -106,21 +125,45 @@ def _insert_account(conn: Connection, now_us: int) -> None:
     open_account_books(conn, account_id=ACCOUNT, now_us=now_us)
 
 
-class House:
-    """The real store, purse, journal, drain and services over one folder."""
+@dataclass(frozen=True)
+class Opened:
+    """A call that was let in, and what a token costs it."""
 
-    def __init__(self, folder: Path) -> None:
-        image, self._key_id, self._price_id = _template()
-        (folder / "latchgate.db").write_bytes(image)
+    record: OpenRecord
+    token_nanos: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A call that has ended: its id, its charge, and its record's offset in the journal."""
+
+    request_id: str
+    charge_nanos: int
+    offset: int
+
+
+class House:
+    """The real store, purse, journal, drain and services over one folder and one database."""
+
+    def __init__(self, folder: Path, databases: Databases = sqlite) -> None:
+        self._closing = ExitStack()
+        url = self._closing.enter_context(databases(folder))
         self.journal_folder = folder / "journal"
         self.journal_folder.mkdir()
-        self.store = Store(folder / "latchgate.db")
+        self.store = Store(folder / DATABASE, url)
         self.clock = SetClock()
         self._numbers = itertools.count()
-        self._opened: dict[Hold, OpenRecord] = {}
+        self._opened: dict[Hold, Opened] = {}
+        self._token_nanos = 1
         in_flight = InFlight(self._flush, self._held)
         self.billing = Billing(self.store, self.clock, in_flight, self._on_credit)
         self.limits = Limits(self.store, self.clock, in_flight, self._on_limits_changed)
+        self._catalog, self._api_keys = _services(self.store, self.clock)
+
+    def close(self) -> None:
+        """Give the files and the database back."""
+        self.store.close()
+        self._closing.close()
 
     # The engine of just now, whichever it is.
     async def _flush(self) -> None:
@@ -147,6 +190,28 @@ class House:
         self.purse = Purse(self.store, self.epoch_id)
         self.journal = Journal(self.journal_folder, self.epoch_id, loop, interval_ms=None)
         self.drain = Drain(self.store, self.clock, self.journal, self.purse, self.epoch_id)
+        await self._look_up()
+
+    async def _look_up(self) -> None:
+        """Learn which key is live and which price is in force."""
+        ((self._key_id,),) = await self.rows("SELECT id FROM api_keys WHERE state = 'live'")
+        ((self._price_id, picos),) = await self.rows(
+            "SELECT id, output_picos FROM prices ORDER BY version DESC LIMIT 1"
+        )
+        self._token_nanos = int(picos) // 1000  # type: ignore[call-overload]
+
+    async def replace_key(self, *, at_once: bool) -> None:
+        """Give the account a fresh key, in one step or in two."""
+        new = await self._api_keys.create(
+            ACCOUNT, "fresh", caller=CALLER, replace=True, at_once=at_once
+        )
+        await self._api_keys.confirm(ACCOUNT, new.view.id, CALLER)
+        await self._look_up()
+
+    async def set_price(self, token_nanos: int) -> None:
+        """Let a token cost so much for calls that are let in from now on."""
+        await self._catalog.set_price(MODEL, terms=_terms(token_nanos))
+        await self._look_up()
 
     async def die(self) -> None:
         """Drop the engine as a crash does: what the disk has is there, all else is gone."""
@@ -190,40 +255,42 @@ class House:
             account_id=ACCOUNT,
             api_key_id=self._key_id,
             price_id=self._price_id,
-            model="m",
+            model=MODEL,
             app="test",
             hold_nanos=hold.amount_nanos,
             is_stream=True,
             started_us=self.clock.now_us(),
             ip="127.0.0.1",
         )
-        self._opened[hold] = opened
+        self._opened[hold] = Opened(opened, self._token_nanos)
         self.journal.open_call(opened)
         return opened.started_us
 
-    def close(self, hold: Hold, cost_nanos: int) -> tuple[str, int]:
-        """Settle a call that cost so much; its id and its record's offset in the journal."""
+    def close_call(self, hold: Hold, cost_nanos: int, outcome: str = "answered") -> Closed:
+        """Settle a call that used what so much money buys, rounded up to a whole token."""
         opened = self._opened.pop(hold)
-        charge_nanos = min(cost_nanos, hold.amount_nanos)
+        call = opened.record
+        tokens = -(-cost_nanos // opened.token_nanos)
+        charge_nanos = min(tokens * opened.token_nanos, hold.amount_nanos)
         record = CloseRecord(
-            request_id=opened.request_id,
+            request_id=call.request_id,
             account_id=ACCOUNT,
-            api_key_id=self._key_id,
-            price_id=self._price_id,
-            model="m",
+            api_key_id=call.api_key_id,
+            price_id=call.price_id,
+            model=MODEL,
             app="test",
             hold_nanos=hold.amount_nanos,
             is_stream=True,
-            started_us=opened.started_us,
-            ip=opened.ip,
+            started_us=call.started_us,
+            ip=call.ip,
             windows=hold.windows,
             input_tokens=0,
             cached_tokens=0,
-            output_tokens=cost_nanos,
+            output_tokens=tokens,
             charge_nanos=charge_nanos,
-            overrun_nanos=cost_nanos - charge_nanos,
-            outcome="answered",
-            counted_by="upstream",
+            overrun_nanos=tokens * opened.token_nanos - charge_nanos,
+            outcome=outcome,
+            counted_by="upstream" if tokens else "nobody",
             http_status=200,
             first_byte_us=None,
             ended_us=self.clock.now_us(),
@@ -231,7 +298,7 @@ class House:
         hold.settle(charge_nanos)
         offset = self.journal.close_call(record)
         self.drain.add(offset, record)
-        return opened.request_id, offset
+        return Closed(call.request_id, charge_nanos, offset)
 
     # ── what the database says ──────────────────────────────────────────────────────────────────
     async def rows(self, query: str) -> Sequence[tuple[object, ...]]:

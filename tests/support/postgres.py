@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,13 @@ def _place() -> Path | None:
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES_MIN:
         return None
     return _MEMORY
+
+
+def _write_schema(url: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as conn:
+        migrate(conn)
+    engine.dispose()
 
 
 class PostgresServer:
@@ -106,14 +113,12 @@ class PostgresServer:
             self._process.wait(30)
             self._process = None
 
-    def make_template(self) -> None:
-        """Make the database that new ones are copies of, with our schema."""
-        self._command(f"CREATE DATABASE {TEMPLATE}")
-        url = self.url(TEMPLATE).replace("postgresql:", "postgresql+psycopg:")
-        engine = create_engine(url)
-        with engine.begin() as conn:
-            migrate(conn)
-        engine.dispose()
+    def make_template(
+        self, name: str = TEMPLATE, fill: Callable[[str], None] | None = None
+    ) -> None:
+        """Make a database that new ones are copies of; ``fill`` writes it, or it has our schema."""
+        self._command(f"CREATE DATABASE {name}")
+        (fill or _write_schema)(self.url(name))
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
