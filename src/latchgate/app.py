@@ -28,6 +28,7 @@ from latchgate.services.audit_log import AuditLog
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
+from latchgate.services.embedded import EmbeddedModels
 from latchgate.services.invitations import Invitations
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
@@ -204,6 +205,7 @@ def _services(parts: _Parts) -> Services:
         ),
         usage=UsageService(store, in_flight),
         catalog=Catalog(store, clock, parts.vault, directory.load_models),
+        embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
     )
 

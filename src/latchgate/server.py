@@ -19,12 +19,14 @@ from latchgate import commands
 from latchgate.app import World, open_world
 from latchgate.console import STATIC, build_routers, render_error
 from latchgate.domain.embedded import EMBEDDED_NAME
+from latchgate.domain.endpoints import SPEAKS_EMBEDDED
 from latchgate.domain.errors import Conflict
 from latchgate.domain.prices import parse_price
 from latchgate.http.application import build_application
 from latchgate.http.control import ControlSocket
 from latchgate.runtime.embedded import EmbeddedAddress, EmbeddedModel
 from latchgate.services.catalog import ModelTerms
+from latchgate.services.embedded import EmbeddedOffer
 from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -201,23 +203,25 @@ async def _wait_for_calls(world: World) -> None:
 # ── the embedded model ──────────────────────────────────────────────────────────────────────────
 async def _offer_embedded(world: World, address: EmbeddedAddress) -> None:
     """Put the embedded model on the list, at the prices of the configuration."""
-    catalog, embedded = world.services.catalog, world.settings.embedded
+    embedded = world.settings.embedded
     terms = ModelTerms(
         input_picos=parse_price(embedded.input_price, param="embedded.input_price"),
         cached_picos=parse_price(embedded.cached_price, param="embedded.cached_price"),
         output_picos=parse_price(embedded.output_price, param="embedded.output_price"),
     )
-    await catalog.ensure_embedded(
-        embedded.model_name,
-        terms=terms,
-        context_tokens=embedded.context_tokens,
-        message_tokens=EMBEDDED_MESSAGE_TOKENS,
+    await world.services.embedded.ensure(
+        EmbeddedOffer(
+            name=embedded.model_name,
+            terms=terms,
+            context_tokens=embedded.context_tokens,
+            message_tokens=EMBEDDED_MESSAGE_TOKENS,
+        )
     )
     await world.directory.set_embedded(_target(address))
 
 
 def _target(address: EmbeddedAddress) -> Target:
-    return Target.parse(EMBEDDED_NAME, address.base_url, address.api_key)
+    return Target.parse(EMBEDDED_NAME, address.base_url, address.api_key, speaks=SPEAKS_EMBEDDED)
 
 
 def _on_address_changed(world: World, address: EmbeddedAddress) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import USD, running_gateway
 from tests.support.management import Management, error_of, running_management
 
@@ -113,6 +114,29 @@ async def test_prices_are_decimal_dollars_per_million_tokens(management: Managem
     assert (model["name"], model["context_tokens"]) == ("m", 8192)
     prices = [model[f"{kind}_price_usd"] for kind in ("input", "cached", "output")]
     assert prices == ["0.10", "0.02", "0.40"]
+
+
+async def test_an_embeddings_model_has_its_kind_and_no_output(management: Management) -> None:
+    await management.world.services.catalog.add_model(
+        "vectors",
+        upstream="lab",
+        upstream_model=None,
+        tier="standard",
+        context_tokens=256,
+        output_tokens_max=None,
+        terms=ModelTerms(20_000, 20_000, 0),
+        kind="embeddings",
+    )
+    ada = await management.signed_up()
+    models = (await ada.get("/api/models")).json()["data"]
+    assert [(model["name"], model["kind"], model["takes_images"]) for model in models] == [
+        ("m", "chat", False),
+        ("vectors", "embeddings", False),
+    ]
+    assert (models[1]["output_tokens_max"], models[1]["output_price_usd"]) == (0, "0.00")
+    entry = management.world.directory.models["vectors"]
+    assert (entry.kind, entry.takes_images) == ("embeddings", False)
+    assert entry.target.speaks == {"chat", "completions", "embeddings"}
 
 
 async def test_a_call_is_on_its_own_accounts_usage_and_in_its_sum(

@@ -149,21 +149,49 @@ def _keys(operator: Operator) -> None:
     _secret_is_nowhere(operator.data, third["secret"])
 
 
+def _upstreams_that_speak_otherwise(operator: Operator) -> None:
+    add = ("upstream", "add", "talker", "--base-url", "https://talk.example.com/v1")
+    assert "embeddings." in operator.types(*add, "--speaks", "chat,song", code=2)
+    spoken = ["--speaks", "messages, chat", "--speaks", "chat"]
+    assert operator.asks(*add, *spoken)["speaks"] == ["chat", "messages"]
+    assert "messages" in operator.types("upstream", "list")
+    model = ("model", "add", "m", "--upstream", "talker", "--context", "9", "--input-price", "1")
+    told = operator.types(*model, "--kind", "embeddings", code=2)
+    assert "can't answer for a model of kind embeddings" in told
+    assert "output_price is missing" in operator.types(*model, code=2)
+    seeing = operator.asks(*model, "--output-price", "1", "--images")
+    assert seeing["takes_images"] is True
+    operator.asks("model", "remove", "m")
+    operator.asks("upstream", "remove", "talker")
+
+
 def _models(operator: Operator) -> None:
     url = "https://models.example.com/v1"
     added = operator.asks("upstream", "add", "far", "--base-url", url, "--api-key-stdin",
                           stdin=b"sk-upstream-credential-000\n")  # fmt: skip
     assert added["has_credential"] is True
+    assert added["speaks"] == ["chat", "completions", "embeddings"]
     prices = ["--input-price", "0.15", "--output-price", "0.60"]
     model = operator.asks("model", "add", "fast", "--upstream", "far", "--context", "128000",
                           "--max-output", "16384", *prices)  # fmt: skip
     assert (model["input_price"], model["output_price"]) == ("0.15", "0.60")
+    assert (model["kind"], model["takes_images"]) == ("chat", False)
     priced = operator.asks("model", "price", "fast", "--input-price", "1", "--output-price", "2")
     assert (priced["input_price"], priced["price_version"]) == ("1.00", model["price_version"] + 1)
     assert "fast" in operator.types("model", "list")
     operator.types("upstream", "remove", "far", code=1)
+    vectors = operator.asks("model", "add", "vectors", "--upstream", "far", "--context", "512",
+                            "--kind", "embeddings", "--input-price", "0.02")  # fmt: skip
+    assert (vectors["kind"], vectors["output_price"], vectors["output_tokens_max"]) == (
+        "embeddings",
+        "0.00",
+        0,
+    )
+    operator.types("model", "price", "vectors", "--input-price", "1", "--output-price", "1", code=2)
+    operator.asks("model", "remove", "vectors")
     operator.asks("model", "remove", "fast")
     operator.asks("upstream", "remove", "far")
+    _upstreams_that_speak_otherwise(operator)
     assert operator.asks("upstream", "list")["upstreams"] == []
     _secret_is_nowhere(operator.data, "sk-upstream-credential-000")
 

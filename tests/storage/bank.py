@@ -30,8 +30,8 @@ _CATALOG = (
     """INSERT INTO api_keys
        (id, account_id, name, public_id, last_four, secret_hash, state, created_us)
        VALUES ('key_' || :account, :account, 'k', :account, 'xxxx', x'00', 'live', 1)""",
-    """INSERT INTO upstreams (id, name, base_url, dialect, extra_fields, created_us)
-       SELECT 'ups_1', 'fake', 'http://localhost', 'openai', '[]', 1
+    """INSERT INTO upstreams (id, name, base_url, extra_fields, created_us)
+       SELECT 'ups_1', 'fake', 'http://localhost', '[]', 1
        WHERE NOT EXISTS (SELECT 1 FROM upstreams)""",
     """INSERT INTO models (id, name, upstream_id, upstream_model, tier, context_tokens,
                            output_tokens_max, message_tokens, is_thinking, created_us)

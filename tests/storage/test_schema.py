@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
+from latchgate.domain.embedded import EMBEDDED_URL
+from latchgate.domain.endpoints import SPEAKS_DEFAULT, SPEAKS_EMBEDDED
 from latchgate.storage.schema import migrate, newest_revision, revision_of
 from latchgate.storage.tables import metadata
 from tests.storage.books import Books
@@ -53,8 +56,10 @@ def _schema(conn: Connection) -> dict[str, list[str]]:
 
 
 def _parts(sql: str) -> list[str]:
-    lines = (re.sub(r"\s+", " ", line).strip(" ,") for line in sql.split("\n"))
-    return sorted(line for line in lines if line)
+    # A column that was added later stands in the same line as the one before it.
+    one_line = re.sub(r"\s+(?=CONSTRAINT)", ", ", sql)
+    parts = (re.sub(r"\s+", " ", part).strip(" ,") for part in re.split(r"[\n,]", one_line))
+    return sorted(part for part in parts if part)
 
 
 def _tables(conn: Connection) -> list[str]:
@@ -126,6 +131,30 @@ def test_a_migration_that_is_undone_leaves_an_empty_database(tmp_path: Path) -> 
             assert plain.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
             assert revision_of(conn) is None
         engine.dispose()
+
+
+def test_upstreams_and_models_of_before_speak_and_are_what_they_did_and_were(
+    tmp_path: Path, database_url: str
+) -> None:
+    sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
+    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
+    with engine.begin() as conn:
+        migrate(conn, to="0001")
+        upstream = """INSERT INTO upstreams (id, name, base_url, dialect, extra_fields, created_us)
+                      VALUES (:id, :id, :url, 'openai', '[]', 1)"""
+        conn.execute(text(upstream), {"id": "own", "url": EMBEDDED_URL})
+        conn.execute(text(upstream), {"id": "far", "url": "https://models.example.com/v1"})
+        model = """INSERT INTO models (id, name, upstream_id, upstream_model, tier, context_tokens,
+                       output_tokens_max, message_tokens, is_thinking, created_us)
+                   VALUES ('mdl', 'm', 'far', 'm', 'standard', 9, 9, 1, 0, 1)"""
+        conn.execute(text(model))
+    with engine.begin() as conn:
+        migrate(conn)
+        rows = conn.execute(text("SELECT id, speaks FROM upstreams")).all()
+        spoken = {row.id: tuple(json.loads(row.speaks)) for row in rows}
+        assert spoken == {"own": SPEAKS_EMBEDDED, "far": SPEAKS_DEFAULT}
+        assert conn.execute(text("SELECT kind, takes_images FROM models")).one() == ("chat", 0)
+    engine.dispose()
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────
@@ -201,6 +230,7 @@ REFUSALS = {
     "a key in no known state": ("UPDATE api_keys SET state = 'lost'", "ck_api_keys_state"),
     "an account in no known state": ("UPDATE accounts SET state = 'x'", "ck_accounts_state"),
     "a model in no known tier": ("UPDATE models SET tier = 'x'", "ck_models_tier"),
+    "a model of no known kind": ("UPDATE models SET kind = 'x'", "ck_models_kind"),
     "an entry of no posting": (
         "INSERT INTO ledger_entries VALUES ('pst_none', 'funding', 1)",
         "FOREIGN KEY",

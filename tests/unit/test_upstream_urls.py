@@ -216,3 +216,17 @@ def test_any_text_is_a_target_or_refused_without_another_exception(text: str) ->
         assert 0 < target.port < 65536
         assert target.head.count(b"\r\n") == 1
         assert checked_base_url(kept) == kept
+
+
+def test_a_server_that_speaks_messages_alone_finds_its_credential_where_it_looks() -> None:
+    url = "https://claude.example.com/v1"
+    target = Target.parse("x", url, "sk-up", speaks=["messages"])
+    assert target.head.decode().splitlines() == [
+        "host: claude.example.com",
+        "authorization: Bearer sk-up",
+        "anthropic-version: 2023-06-01",
+        "x-api-key: sk-up",
+    ]
+    assert target.speaks == {"messages"}
+    assert b"x-api-key" not in Target.parse("x", url, None, speaks=["messages"]).head
+    assert b"x-api-key" not in Target.parse("x", url, "sk-up", speaks=["chat", "messages"]).head

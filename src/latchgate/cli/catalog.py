@@ -31,10 +31,13 @@ CachedPrice = Annotated[
     ),
 ]
 
+_UPSTREAM_COLUMNS = ("name", "base_url", "has_credential", "speaks", "extra_fields")
 _MODEL_COLUMNS = (
     "name",
     "upstream",
     "upstream_model",
+    "kind",
+    "takes_images",
     "tier",
     "context_tokens",
     "output_tokens_max",
@@ -58,6 +61,15 @@ def upstream_add(
     api_key_stdin: Annotated[
         bool, typer.Option("--api-key-stdin", help="Read its API key from standard input.")
     ] = False,
+    speaks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--speaks",
+            metavar="LIST",
+            help="What it answers itself: chat, completions, responses, messages, embeddings. "
+            "Else chat,completions,embeddings; messages alone is a server of Anthropic's kind.",
+        ),
+    ] = None,
     extra_field: Annotated[
         list[str] | None,
         typer.Option("--extra-field", metavar="F", help="One more request field that it takes."),
@@ -69,11 +81,16 @@ def upstream_add(
     """Take a model server into use."""
     api_key = read_secret("api-key", from_stdin=True) if api_key_stdin else None
     answer = Place(data, config, as_json).perform(
-        "upstream.add", name=name, base_url=base_url, api_key=api_key, extra_fields=extra_field
+        "upstream.add",
+        name=name,
+        base_url=base_url,
+        api_key=api_key,
+        speaks=[word.strip() for words in speaks or () for word in words.split(",")],
+        extra_fields=extra_field,
     )
     if as_json:
         return print_json(answer)
-    return print_facts(answer, ("name", "base_url", "has_credential", "extra_fields"))
+    return print_facts(answer, _UPSTREAM_COLUMNS)
 
 
 @upstream.command("list")
@@ -86,7 +103,7 @@ def upstream_list(
         return print_json(answer)
     return print_table(
         answer["upstreams"],
-        ("name", "base_url", "has_credential", "extra_fields", "created_at"),
+        (*_UPSTREAM_COLUMNS, "created_at"),
         when_empty="There are no upstreams: latchgate upstream add NAME --base-url URL adds one.",
     )
 
@@ -110,10 +127,17 @@ def model_add(
         str, typer.Option("--upstream", metavar="NAME", help="The upstream that answers for it.")
     ],
     input_price: InputPrice,
-    output_price: OutputPrice,
     context: Annotated[
         int, typer.Option("--context", metavar="TOKENS", help="Its context window, in tokens.")
     ],
+    output_price: Annotated[
+        str | None,
+        typer.Option(
+            "--output-price",
+            metavar="USD",
+            help="USD per million output tokens: 0.60. An embeddings model has none.",
+        ),
+    ] = None,
     cached_price: CachedPrice = None,
     upstream_model: Annotated[
         str | None,
@@ -126,6 +150,10 @@ def model_add(
     tier: Annotated[
         str, typer.Option("--tier", metavar="TIER", help="standard or premium")
     ] = "standard",
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="chat or embeddings")
+    ] = "chat",
+    images: Annotated[bool, typer.Option("--images", help="It can be shown images.")] = False,
     thinks: Annotated[
         bool, typer.Option("--thinks", help="It may think out of sight: hold all its output.")
     ] = False,
@@ -142,6 +170,8 @@ def model_add(
         tier=tier,
         context_tokens=context,
         output_tokens_max=max_output,
+        kind=kind,
+        images=images,
         thinks=thinks,
         input_price=input_price,
         cached_price=cached_price,

@@ -14,6 +14,7 @@ from latchgate import __version__
 from latchgate.commands import answers
 from latchgate.commands.answers import Answer
 from latchgate.commands.arguments import Arguments
+from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
 from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.money import parse_usd
 from latchgate.domain.people import CLI
@@ -215,9 +216,15 @@ async def _credit_line(world: World, args: Arguments) -> Answer:
 async def _upstream_add(world: World, args: Arguments) -> Answer:
     name, base_url = args.text("name"), args.text("base_url")
     api_key, extra_fields = args.find_text("api_key"), args.texts("extra_fields")
+    speaks = args.texts("speaks") or SPEAKS_DEFAULT
     args.close()
     view = await world.services.catalog.add_upstream(
-        name, base_url=base_url, api_key=api_key, extra_fields=extra_fields, actor=CLI.actor
+        name,
+        base_url=base_url,
+        api_key=api_key,
+        speaks=speaks,
+        extra_fields=extra_fields,
+        actor=CLI.actor,
     )
     return answers.upstream(view)
 
@@ -240,8 +247,9 @@ async def _model_add(world: World, args: Arguments) -> Answer:
     upstream_model, tier = args.find_text("upstream_model"), args.find_text("tier")
     context_tokens = args.count("context_tokens")
     output_tokens_max = args.find_count("output_tokens_max")
-    is_thinking = args.flag("thinks")
-    terms = _terms(args)
+    is_thinking, takes_images = args.flag("thinks"), args.flag("images")
+    kind = args.find_text("kind") or CHAT
+    terms = _terms(args, writes=kind != EMBEDDINGS)
     args.close()
     view = await world.services.catalog.add_model(
         name,
@@ -250,6 +258,8 @@ async def _model_add(world: World, args: Arguments) -> Answer:
         tier=tier or "standard",
         context_tokens=context_tokens,
         output_tokens_max=output_tokens_max,
+        kind=kind,
+        takes_images=takes_images,
         is_thinking=is_thinking,
         terms=terms,
         actor=CLI.actor,
@@ -340,16 +350,20 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
 }
 
 
-def _terms(args: Arguments) -> ModelTerms:
-    """Prices from their texts; cached input costs as much as input when nothing is said."""
+def _terms(args: Arguments, *, writes: bool = True) -> ModelTerms:
+    """Prices from their texts; cached input costs as much as input when nothing is said.
+
+    A model that ``writes`` needs a price of its output.
+    """
     from latchgate.services.catalog import ModelTerms  # noqa: PLC0415 (keeps the start light)
 
     input_price = args.text("input_price")
     cached_price = args.find_text("cached_price") or input_price
+    output_price = args.text("output_price") if writes else args.find_text("output_price") or "0"
     return ModelTerms(
         input_picos=parse_price(input_price, param="input_price"),
         cached_picos=parse_price(cached_price, param="cached_price"),
-        output_picos=parse_price(args.text("output_price"), param="output_price"),
+        output_picos=parse_price(output_price, param="output_price"),
     )
 
 

@@ -123,6 +123,8 @@ class ModelEntry:
     context_tokens: int
     output_tokens_max: int
     message_tokens: int
+    kind: str
+    takes_images: bool
     is_thinking: bool
     created_us: int
     price: Price
@@ -176,10 +178,10 @@ class Directory:
 
     def _target(self, row: AnyRow) -> Target:
         if row.base_url == EMBEDDED_URL:
-            return self._embedded or Target.nowhere(row.name)
+            return self._embedded or Target.nowhere(row.name, speaks=json.loads(row.speaks))
         sealed = row.credential_sealed
         credential = None if sealed is None else self._open_credential(sealed)
-        return Target.parse(row.name, row.base_url, credential)
+        return Target.parse(row.name, row.base_url, credential, speaks=json.loads(row.speaks))
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────
     def find_key(self, text: str) -> KeyEntry | None:
@@ -330,6 +332,8 @@ def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> M
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,
         message_tokens=row.message_tokens,
+        kind=row.kind,
+        takes_images=bool(row.takes_images),
         is_thinking=bool(row.is_thinking),
         created_us=row.created_us,
         price=Price(row.price_id, row.input_picos, row.cached_picos, row.output_picos),

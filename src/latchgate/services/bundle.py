@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latchgate.services.audit_log import AuditLog
     from latchgate.services.billing import Billing
     from latchgate.services.catalog import Catalog
+    from latchgate.services.embedded import EmbeddedModels
     from latchgate.services.invitations import Invitations
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
@@ -37,4 +38,5 @@ class Services:
     limits: Limits
     usage: UsageService
     catalog: Catalog
+    embedded: EmbeddedModels
     mail: Mail

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latchgate.domain.embedded import EMBEDDED_NAME, EMBEDDED_URL
-from latchgate.domain.errors import Conflict, InvalidRequest, NotFound
+from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
+from latchgate.domain.errors import Conflict, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import CLI, Caller
 from latchgate.domain.upstream_urls import checked_base_url
 from latchgate.services.audit_log import record
+from latchgate.services.catalog_rules import (
+    CONTEXT_TOKENS_MAX,
+    as_spoken,
+    check_answers_for,
+    check_extra_fields,
+    check_kind,
+    check_name,
+    check_speaks,
+    check_tier,
+    check_tokens,
+)
 from latchgate.storage import catalog as rows
 
 if TYPE_CHECKING:
@@ -24,14 +34,8 @@ if TYPE_CHECKING:
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
-CONTEXT_TOKENS_MAX = 10_000_000
 #: The most that a chat template adds around one message, unless the operator says otherwise.
 MESSAGE_TOKENS_DEFAULT = 64
-EXTRA_FIELDS_MAX = 64
-TIERS = ("standard", "premium")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}", re.ASCII)
-_FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,11 @@ class ModelView:
     name: str
     upstream: str
     upstream_model: str
+    kind: str
+    takes_images: bool
     tier: str
     context_tokens: int
+    #: Zero for an embeddings model, which writes nothing.
     output_tokens_max: int
     input_picos: int
     cached_picos: int
@@ -68,6 +75,7 @@ class UpstreamView:
     name: str
     base_url: str
     has_credential: bool
+    speaks: tuple[str, ...]
     extra_fields: tuple[str, ...]
     created_us: int
 
@@ -98,20 +106,19 @@ class Catalog:
         *,
         base_url: str,
         api_key: str | None,
+        speaks: Sequence[str] = SPEAKS_DEFAULT,
         extra_fields: Sequence[str] = (),
         actor: str = CLI.actor,
     ) -> UpstreamView:
         """Take a model server into use. ``base_url`` is what an OpenAI SDK would be given.
 
-        Raises InvalidRequest ``upstream_url_not_allowed``, or Conflict when the name is taken.
+        ``speaks`` names the endpoints that it answers itself. Raises InvalidRequest
+        ``upstream_url_not_allowed``, or Conflict when the name is taken.
         """
-        _check_name(name)
+        check_name(name)
         base_url = checked_base_url(base_url)
-        if len(extra_fields) > EXTRA_FIELDS_MAX or not all(map(_FIELD.fullmatch, extra_fields)):
-            raise InvalidRequest(
-                f"Extra fields are at most {EXTRA_FIELDS_MAX} names such as top_k.",
-                param="extra_fields",
-            )
+        check_speaks(speaks)
+        check_extra_fields(extra_fields)
         now_us = self._clock.now_us()
         sealed = self._vault.seal(api_key) if api_key else None
 
@@ -123,7 +130,7 @@ class Catalog:
                 id=new_id("ups", now_us),
                 name=name,
                 base_url=base_url,
-                dialect="openai",
+                speaks=as_spoken(speaks),
                 credential_sealed=sealed,
                 extra_fields=json.dumps(sorted(set(extra_fields))),
                 created_us=now_us,
@@ -163,20 +170,28 @@ class Catalog:
         output_tokens_max: int | None,
         terms: ModelTerms,
         message_tokens: int = MESSAGE_TOKENS_DEFAULT,
+        kind: str = CHAT,
+        takes_images: bool = False,
         is_thinking: bool = False,
         actor: str = CLI.actor,
     ) -> ModelView:
-        """Put a model on offer. Raises InvalidRequest, NotFound for the upstream, or Conflict."""
-        _check_name(name)
-        output_tokens_max = output_tokens_max or context_tokens
-        _check_tokens(context_tokens, CONTEXT_TOKENS_MAX, "context")
-        _check_tokens(output_tokens_max, context_tokens, "max_output")
-        if tier not in TIERS:
-            raise InvalidRequest("A tier is standard or premium.", param="tier")
+        """Put a model on offer. Raises InvalidRequest, NotFound for the upstream, or Conflict.
+
+        An embeddings model writes nothing: its ``output_tokens_max`` is zero, whatever is given.
+        """
+        check_name(name)
+        check_tokens(context_tokens, CONTEXT_TOKENS_MAX, "context")
+        check_kind(kind, terms.output_picos, is_text_only=not (takes_images or is_thinking))
+        if kind == EMBEDDINGS:
+            output_tokens_max = 0
+        else:
+            output_tokens_max = output_tokens_max or context_tokens
+            check_tokens(output_tokens_max, context_tokens, "max_output")
+        check_tier(tier)
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> ModelView:
-            upstream_id = _get_upstream(conn, upstream).id
+            upstream_id = _get_speaking_upstream(conn, upstream, kind).id
             if rows.find_model(conn, name, at_us=now_us) is not None:
                 raise Conflict(f"There is a model {name} already. Remove it first.")
             model_id = new_id("mdl", now_us)
@@ -190,11 +205,13 @@ class Catalog:
                 context_tokens=context_tokens,
                 output_tokens_max=output_tokens_max,
                 message_tokens=message_tokens,
+                kind=kind,
+                takes_images=int(takes_images),
                 is_thinking=int(is_thinking),
                 created_us=now_us,
                 removed_us=None,
             )
-            _insert_price(conn, model_id, 1, terms, now_us)
+            insert_price(conn, model_id, 1, terms, now_us)
             self._record(conn, actor, "model.add", name, _as_details(terms))
             return _model_view(_get_model(conn, name, now_us))
 
@@ -202,55 +219,14 @@ class Catalog:
         await self._on_changed()
         return view
 
-    async def ensure_embedded(
-        self, name: str, *, terms: ModelTerms, context_tokens: int, message_tokens: int
-    ) -> None:
-        """Put the embedded model on offer as the configuration says, or bring it up to date.
-
-        A changed price becomes a new version; a model that is embedded no more goes off the list.
-        """
-        now_us = self._clock.now_us()
-
-        def transaction(conn: Connection) -> None:
-            upstream = rows.find_upstream(conn, EMBEDDED_NAME)
-            if upstream is None:
-                rows.insert_upstream(conn, **_embedded_row(now_us))
-                upstream = _get_upstream(conn, EMBEDDED_NAME)
-            for row in rows.list_models(conn, at_us=now_us):
-                is_stale = row.name != name or row.context_tokens != context_tokens
-                if row.upstream_id == upstream.id and is_stale:
-                    rows.remove_model(conn, row.id, now_us=now_us)
-            model = rows.find_model(conn, name, at_us=now_us)
-            if model is None:
-                model_id = new_id("mdl", now_us)
-                rows.insert_model(
-                    conn,
-                    id=model_id,
-                    name=name,
-                    upstream_id=upstream.id,
-                    upstream_model=name,
-                    tier="standard",
-                    context_tokens=context_tokens,
-                    output_tokens_max=context_tokens,
-                    message_tokens=message_tokens,
-                    is_thinking=0,
-                    created_us=now_us,
-                    removed_us=None,
-                )
-                _insert_price(conn, model_id, 1, terms, now_us)
-            elif model.upstream_id == upstream.id and _terms_of(model) != terms:
-                _insert_price(conn, model.id, model.price_version + 1, terms, now_us)
-
-        await self._store.write(transaction)
-        await self._on_changed()
-
     async def set_price(self, name: str, *, terms: ModelTerms, actor: str = CLI.actor) -> ModelView:
         """Give a model a new price version, in force for every call admitted from now on."""
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> ModelView:
             model = _get_model(conn, name, now_us)
-            _insert_price(conn, model.id, model.price_version + 1, terms, now_us)
+            check_kind(model.kind, terms.output_picos)
+            insert_price(conn, model.id, model.price_version + 1, terms, now_us)
             self._record(conn, actor, "model.price", name, _as_details(terms))
             return _model_view(_get_model(conn, name, now_us))
 
@@ -283,23 +259,10 @@ class Catalog:
         )
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            "A name has 1 to 100 of letters, digits and . _ : / @ - and begins with a letter "
-            "or digit.",
-            param="name",
-        )
-
-
-def _check_tokens(count: int, count_max: int, param: str) -> None:
-    if not 0 < count <= count_max:
-        raise InvalidRequest(f"{param} is 1 to {count_max} tokens.", param=param)
-
-
-def _insert_price(
+def insert_price(
     conn: Connection, model_id: str, version: int, terms: ModelTerms, now_us: int
 ) -> None:
+    """Give a model a price version, in force from now on."""
     rows.insert_price(
         conn,
         id=new_id("prc", now_us),
@@ -320,27 +283,17 @@ def _as_details(terms: ModelTerms) -> dict[str, object]:
     }
 
 
-def _embedded_row(now_us: int) -> dict[str, object]:
-    return {
-        "id": new_id("ups", now_us),
-        "name": EMBEDDED_NAME,
-        "base_url": EMBEDDED_URL,
-        "dialect": "openai",
-        "credential_sealed": None,
-        "extra_fields": json.dumps(["min_p", "repeat_penalty", "top_k"]),
-        "created_us": now_us,
-        "removed_us": None,
-    }
-
-
-def _terms_of(model: AnyRow) -> ModelTerms:
-    return ModelTerms(model.input_picos, model.cached_picos, model.output_picos)
-
-
 def _get_upstream(conn: Connection, name: str) -> AnyRow:
     row = rows.find_upstream(conn, name)
     if row is None:
         raise NotFound(f"There is no upstream {name}.", param="upstream")
+    return row
+
+
+def _get_speaking_upstream(conn: Connection, name: str, kind: str) -> AnyRow:
+    """An upstream that can answer for a model of this kind."""
+    row = _get_upstream(conn, name)
+    check_answers_for(kind, upstream=name, speaks=json.loads(row.speaks))
     return row
 
 
@@ -357,6 +310,7 @@ def _upstream_view(row: AnyRow) -> UpstreamView:
         name=row.name,
         base_url=row.base_url,
         has_credential=row.credential_sealed is not None,
+        speaks=tuple(json.loads(row.speaks)),
         extra_fields=tuple(json.loads(row.extra_fields)),
         created_us=row.created_us,
     )
@@ -367,6 +321,8 @@ def _model_view(row: AnyRow) -> ModelView:
         name=row.name,
         upstream=row.upstream,
         upstream_model=row.upstream_model,
+        kind=row.kind,
+        takes_images=bool(row.takes_images),
         tier=row.tier,
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,

@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def migrate(conn: Connection) -> None:
-    """Run every migration that the database has not seen."""
+def migrate(conn: Connection, *, to: str = "head") -> None:
+    """Run every migration that the database has not seen, as far as ``to``."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = conn
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def revision_of(conn: Connection) -> str | None:

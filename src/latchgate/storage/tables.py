@@ -44,8 +44,8 @@ def _table(
     return Table(name, metadata, *columns, sqlite_strict=True)
 
 
-def _int(name: str, *, null: bool = False) -> Column[object]:
-    return Column(name, Int64, nullable=null)
+def _int(name: str, *, null: bool = False, default: str | None = None) -> Column[object]:
+    return Column(name, Int64, nullable=null, server_default=default and text(default))
 
 
 def _text(name: str, *, null: bool = False, unique: bool = False) -> Column[object]:
@@ -182,11 +182,12 @@ upstreams = _table(
     _id(),
     _text("name"),
     _text("base_url"),
-    _text("dialect"),  # openai
     Column("credential_sealed", LargeBinary, nullable=True),  # encrypted: it is used again
     _text("extra_fields"),  # JSON list of body fields that it takes beyond OpenAI's
     _int("created_us"),
     _int("removed_us", null=True),
+    # JSON list of the API's endpoints that it answers itself.
+    Column("speaks", Text, nullable=False, server_default="[]"),
     Index(
         "uq_upstreams_name",
         "name",
@@ -209,6 +210,14 @@ models = _table(
     _int("is_thinking"),  # it may produce output that does not show in a stream
     _int("created_us"),
     _int("removed_us", null=True),
+    Column(
+        "kind",
+        Text,
+        CheckConstraint("kind IN ('chat', 'embeddings')", name="kind"),
+        nullable=False,
+        server_default="chat",
+    ),
+    _int("takes_images", default="0"),
     CheckConstraint("tier IN ('standard', 'premium')", name="tier"),
     Index(
         "uq_models_name",

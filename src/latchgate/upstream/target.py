@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from latchgate.domain.endpoints import SPEAKS_DEFAULT
 
 _HEAD = (
     b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
     b"user-agent: latchgate\r\nx-request-id: "
 )
+#: The version of Anthropic's API whose messages we write and read.
+ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +27,23 @@ class Target:
     path: str
     #: ``host`` and ``authorization`` header lines, ready to send.
     head: bytes
+    #: The API's endpoints that it answers itself.
+    speaks: frozenset[str]
 
     @staticmethod
-    def parse(name: str, base_url: str, credential: str | None) -> Target:
-        """Read a base URL that ``checked_base_url`` has accepted."""
+    def parse(
+        name: str,
+        base_url: str,
+        credential: str | None,
+        *,
+        speaks: Iterable[str] = SPEAKS_DEFAULT,
+    ) -> Target:
+        """Read a base URL that ``checked_base_url`` has accepted.
+
+        A server that speaks ``messages`` alone is one of Anthropic's kind, which looks for its
+        credential in a header of its own.
+        """
+        speaks = frozenset(speaks)
         url = urlsplit(base_url)
         is_tls = url.scheme == "https"
         host = url.hostname or ""
@@ -33,6 +51,10 @@ class Target:
         head = f"host: {authority}\r\n"
         if credential is not None:
             head += f"authorization: Bearer {credential}\r\n"
+        if speaks == {"messages"}:
+            head += f"anthropic-version: {ANTHROPIC_VERSION}\r\n"
+            if credential is not None:
+                head += f"x-api-key: {credential}\r\n"
         return Target(
             name=name,
             host=host,
@@ -40,12 +62,15 @@ class Target:
             is_tls=is_tls,
             path=url.path.rstrip("/"),
             head=head.encode(),
+            speaks=speaks,
         )
 
     @staticmethod
-    def nowhere(name: str) -> Target:
+    def nowhere(name: str, *, speaks: Iterable[str] = SPEAKS_DEFAULT) -> Target:
         """The address of an upstream that is not up."""
-        return Target(name, host="", port=0, is_tls=False, path="", head=b"")
+        return Target(
+            name, host="", port=0, is_tls=False, path="", head=b"", speaks=frozenset(speaks)
+        )
 
     def request(self, path: str, body: bytes, request_id: str) -> bytes:
         """A whole POST request; nothing of the client's own head goes along."""

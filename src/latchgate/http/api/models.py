@@ -17,6 +17,8 @@ class ModelAnswered(Answered):
     """A model with the prices in force, in US dollars per million tokens."""
 
     name: str
+    kind: str
+    takes_images: bool
     tier: str
     context_tokens: int
     output_tokens_max: int
@@ -42,6 +44,8 @@ async def list_models(request: Request, _identity: LoggedIn) -> ModelsAnswered:
 def _answered(view: ModelView) -> ModelAnswered:
     return ModelAnswered(
         name=view.name,
+        kind=view.kind,
+        takes_images=view.takes_images,
         tier=view.tier,
         context_tokens=view.context_tokens,
         output_tokens_max=view.output_tokens_max,
