@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from latchgate.domain.errors import InvalidRequest
-from latchgate.gateway.chat import ChatCall, decode_object, parse_chat
+from latchgate.gateway.dialects.chat import parse_chat
+from latchgate.gateway.prompt import Prompt, decode_object
 
 #: All that may ever reach a model server, written out again so that a slip of the table shows.
 FORWARDED = {
@@ -142,7 +143,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _parsed(body: bytes) -> ChatCall | None:
+def _parsed(body: bytes) -> Prompt | None:
     """The call, or None for a refusal; any other exception fails the test that asks."""
     try:
         return parse_chat(decode_object(body))

@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latchgate.gateway.chat import ChatCall, decode_object, parse_chat
-from latchgate.gateway.usual_chat import find_usual_chat
+from latchgate.gateway.dialects.chat import parse_chat
+from latchgate.gateway.dialects.usual_chat import find_usual_chat
+from latchgate.gateway.prompt import Prompt, decode_object
 
 _ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3))
 _MESSAGE = st.fixed_dictionaries(
@@ -36,7 +37,7 @@ _BODY = st.fixed_dictionaries(
 )
 
 
-def _facts(call: ChatCall) -> tuple[object, ...]:
+def _facts(call: Prompt) -> tuple[object, ...]:
     sent: dict[str, Any] = json.loads(call.outgoing.write("up", 7))
     sent.setdefault("stream", False)
     return (

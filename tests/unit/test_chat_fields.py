@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from latchgate.domain.errors import InvalidRequest
-from latchgate.gateway.chat import ChatCall, decode_object, model_name, parse_chat
+from latchgate.gateway.dialects.chat import parse_chat
+from latchgate.gateway.prompt import Prompt, decode_object, model_name
 
 HELLO = [{"role": "user", "content": "hi"}]
 
 
-def _call(*extra: str, messages: Any = HELLO) -> ChatCall:
+def _call(*extra: str, messages: Any = HELLO) -> Prompt:
     """A good call with further fields, each as the JSON text of its name and value."""
     pairs = ['"model":"m"', f'"messages":{json.dumps(messages)}', *extra]
     return parse_chat(decode_object(("{" + ",".join(pairs) + "}").encode()))
@@ -26,7 +27,7 @@ def _refusal(*extra: str, messages: Any = HELLO) -> InvalidRequest:
     return caught.value
 
 
-def _sent(call: ChatCall) -> bytes:
+def _sent(call: Prompt) -> bytes:
     return call.outgoing.write("theirs", 9)
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from latchgate.clock import Clock
-    from latchgate.gateway.chat import ChatCall
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
     from latchgate.gateway.request import GatewayRequest
 
@@ -69,7 +69,7 @@ class Ask:
     """
 
     model: ModelEntry
-    call: ChatCall
+    prompt: Prompt
     input_tokens_max: int
     output_tokens: int
     first_tokens: int
@@ -174,7 +174,7 @@ class Admission:
                 code="concurrency_limit_exceeded",
             )
 
-    def admit_rate(self, entry: KeyEntry, call: ChatCall, now_s: float) -> bytes:
+    def admit_rate(self, entry: KeyEntry, prompt: Prompt, now_s: float) -> bytes:
         """Count the request against its account's rates; the header lines that say what is left.
 
         Raises RateLimited.
@@ -187,25 +187,27 @@ class Admission:
                 usual.tokens_per_minute if own[1] is None else own[1],
             )
             rates = entry.rates = self._rate_book.get(entry.account_id, terms, now_s)
-        return rates.admit(call.input_tokens_usual, now_s)
+        return rates.admit(prompt.input_tokens_usual, now_s)
 
-    def ask(self, model: ModelEntry, call: ChatCall, *, is_strict: bool) -> Ask:
+    def ask(self, model: ModelEntry, prompt: Prompt, *, is_strict: bool) -> Ask:
         """What a call needs to be let in.
 
         ``is_strict`` refuses rather than lets the call run smaller than it asked.
         """
         price = model.price
-        input_max = call.input_tokens_max(
+        input_max = prompt.input_tokens_max(
             message_tokens=model.message_tokens, context_tokens=model.context_tokens
         )
-        output_max = min(model.output_tokens_max, model.context_tokens)
-        asked = min(call.output_tokens_asked or output_max, output_max)
+        output_max = min(model.output_tokens_max, model.context_tokens) * prompt.has_output
+        asked = min(prompt.output_tokens_asked or output_max, output_max)
         # A stream holds its output slice by slice, unless something of it can't be seen passing.
-        is_sliced = call.is_stream and not is_strict and not model.is_thinking
+        is_sliced = prompt.is_stream and not is_strict and not model.is_thinking
         first = min(asked, SLICE_TOKENS) if is_sliced else asked
-        wanted = price.bound_nanos(input_max, first * call.choices)
-        least = wanted if is_strict else price.bound_nanos(input_max, call.choices)
-        return Ask(model, call, input_max, asked, first, wanted, least, self._clock.now_us())
+        wanted = price.bound_nanos(input_max, first * prompt.choices)
+        least = (
+            wanted if is_strict else price.bound_nanos(input_max, min(first, 1) * prompt.choices)
+        )
+        return Ask(model, prompt, input_max, asked, first, wanted, least, self._clock.now_us())
 
     def hold_now(self, entry: KeyEntry, ask: Ask) -> Allowance | None:
         """Set money aside for a call, where memory alone can tell; None: ask ``hold``.
@@ -233,16 +235,16 @@ class Admission:
     def _allow(self, entry: KeyEntry, ask: Ask, hold: Hold | Shortage) -> Allowance:
         if isinstance(hold, Shortage):
             raise _too_expensive(entry, ask.least_nanos, hold)
-        call = ask.call
+        prompt = ask.prompt
         allowed, held = ask.output_tokens, ask.first_tokens
         if hold.amount_nanos < ask.wanted_nanos:
             price = ask.model.price
             affordable = price.output_tokens_affordable(ask.input_tokens_max, hold.amount_nanos)
             if affordable is not None:
-                allowed = held = min(held, affordable // call.choices)
-        is_clamped = allowed < (call.output_tokens_asked or ask.output_tokens)
+                allowed = held = min(held, affordable // prompt.choices)
+        is_clamped = allowed < (prompt.output_tokens_asked or ask.output_tokens)
         return Allowance(
-            hold, allowed, held * call.choices, is_clamped, ask.input_tokens_max, ask.admitted_us
+            hold, allowed, held * prompt.choices, is_clamped, ask.input_tokens_max, ask.admitted_us
         )
 
 

@@ -16,10 +16,10 @@ from latchgate.storage.journal_file import CloseRecord, OpenRecord
 if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.gateway.admit import Allowance
-    from latchgate.gateway.chat import ChatCall
     from latchgate.gateway.directory import KeyEntry, ModelEntry
     from latchgate.gateway.drain import Drain
     from latchgate.gateway.journal import Journal
+    from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
@@ -60,7 +60,7 @@ class Call:
         request: GatewayRequest,
         entry: KeyEntry,
         model: ModelEntry,
-        chat: ChatCall,
+        prompt: Prompt,
         allowance: Allowance,
         app: str,
     ) -> None:
@@ -68,16 +68,20 @@ class Call:
         self._request = request
         self._entry = entry
         self.model = model
-        self.chat = chat
+        self.prompt = prompt
         self.allowance = allowance
         self.outcome: Outcome = "answered"
         self.usage: Usage | None = None
+        #: The JSON of the usage, as it stands in a whole answer.
+        self.usage_json = b""
         self.text_pieces = 0
         self.text_bytes = 0
         self.status = 200
         self.first_byte_us: int | None = None
         self.charge_nanos = 0
         self._connection: Connection | None = None
+        #: What passes has used up the hold: nothing more is read until there is more.
+        self.needs_more = False
         self._end: Exception | None = None
         self._is_settled = False
         self._opened = OpenRecord(
@@ -88,7 +92,7 @@ class Call:
             model=model.name,
             app=app,
             hold_nanos=allowance.hold.amount_nanos,
-            is_stream=chat.is_stream,
+            is_stream=prompt.is_stream,
             started_us=allowance.admitted_us,
             ip=request.ip,
         )
@@ -117,27 +121,33 @@ class Call:
         if self.first_byte_us is None:
             self.first_byte_us = self._books.clock.now_us()
 
-    def note_output(self, pieces: int, text_bytes: int) -> bool:
+    def note_text(self, text_bytes: int) -> None:
+        """A whole answer carries so much text: our own count, where its usage is not sane."""
+        self.text_bytes = text_bytes
+        self.text_pieces = min(1, text_bytes)
+
+    def note_output(self, pieces: int, text_bytes: int) -> None:
         """Pieces of a stream's text have come: hold more ahead of need.
 
-        False: what passes has used up the hold, and more can't be held without waiting.
+        Where more can't be held without waiting, ``needs_more`` says so.
         """
         self.text_pieces += pieces
         self.text_bytes += text_bytes
         passed = max(self.text_pieces, self.text_bytes // BYTES_PER_OUTPUT_TOKEN_USUAL)
         held = self.allowance.held_tokens
         if passed + AHEAD_TOKENS <= held:
-            return True
+            return
         more, amount_nanos = self._next_slice()
         if more == 0:
-            return True  # all that it may produce is held already
+            return  # all that it may produce is held already
         if self._books.purse.extend(self.allowance.hold, amount_nanos):
             self.allowance.held_tokens += more
-            return True
-        return passed < held
+        else:
+            self.needs_more = passed >= held
 
     async def hold_more(self) -> None:
         """Wait for the next slice; a stream for which there is none ends here."""
+        self.needs_more = False
         more, amount_nanos = self._next_slice()
         if await self._books.purse.extend_slowly(self.allowance.hold, amount_nanos):
             self.allowance.held_tokens += more
@@ -147,7 +157,7 @@ class Call:
     def _next_slice(self) -> tuple[int, int]:
         """The output tokens that are held next, and what they cost at most."""
         allowance = self.allowance
-        missing = allowance.output_tokens * self.chat.choices - allowance.held_tokens
+        missing = allowance.output_tokens * self.prompt.choices - allowance.held_tokens
         more = max(0, min(missing, SLICE_TOKENS))
         return more, self.model.price.bound_nanos(0, more)
 
@@ -192,7 +202,7 @@ class Call:
         usage, counted_by = self._counted()
         self.usage = usage
         if self._entry.rates is not None:
-            tokens = usage.input_tokens + usage.output_tokens - self.chat.input_tokens_usual
+            tokens = usage.input_tokens + usage.output_tokens - self.prompt.input_tokens_usual
             self._entry.rates.settle(tokens, self._request.now_s)
         hold = self.allowance.hold
         actual_nanos = self.model.price.charge_nanos(usage)
@@ -213,7 +223,7 @@ class Call:
 
     def _hold_up_to(self, actual_nanos: int) -> None:
         """A stream was ahead of its estimate: hold what it may have used, if that is free."""
-        tokens = self.allowance.output_tokens * self.chat.choices
+        tokens = self.allowance.output_tokens * self.prompt.choices
         bound_nanos = self.model.price.bound_nanos(self.allowance.input_tokens_max, tokens)
         missing_nanos = min(actual_nanos, bound_nanos) - self.allowance.hold.amount_nanos
         if missing_nanos > 0:
@@ -225,7 +235,7 @@ class Call:
         if self.usage is not None:
             log.warning("upstream.absurd_usage", upstream=self.model.target.name)
         output_tokens = max(self.text_pieces, -(-self.text_bytes // BYTES_PER_OUTPUT_TOKEN_MAX))
-        input_tokens = min(self.chat.input_tokens_usual, self.allowance.input_tokens_max)
+        input_tokens = min(self.prompt.input_tokens_usual, self.allowance.input_tokens_max)
         return Usage(input_tokens, 0, output_tokens), "gateway"
 
     def _close_record(self, usage: Usage, counted_by: str, overrun_nanos: int) -> CloseRecord:

@@ -9,29 +9,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
 
 from latchgate.clock import SECOND_US
-from latchgate.domain.errors import LatchgateError, MethodNotAllowed, NotFound, Unsupported
+from latchgate.domain.errors import MethodNotAllowed, NotFound
 from latchgate.fibers import in_task
 from latchgate.gateway import replies
-from latchgate.gateway.admit import app_label
-from latchgate.gateway.call import Books, Call
-from latchgate.gateway.chat import ChatCall, decode_object, model_name, parse_chat
-from latchgate.gateway.relay import relay_events, relay_whole
-from latchgate.gateway.request import ClientGone
-from latchgate.gateway.usual_chat import find_usual_chat
+from latchgate.gateway.dialects.table import MODEL_ENDPOINTS
 
 if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission
+    from latchgate.gateway.calls import Calls
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
     from latchgate.gateway.request import GatewayRequest
-    from latchgate.upstream.pool import Pool
 
-_BARE_PATHS = ("/chat/completions", "/models")
 _ANSWER_TO_OPTIONS = (
     b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
     b"access-control-max-age: 7200\r\nvary: access-control-request-headers\r\n"
@@ -56,17 +51,13 @@ class KeyFigures:
     usage_monthly_nanos: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Sizes that an endpoint keeps to, in bytes."""
-
-    body_bytes_max: int
-    answer_bytes_max: int
+#: Paths that are ours without ``/v1`` too: those that the console does not use.
+_BARE_PATHS = frozenset({"/v1", "/models", *(endpoint.path for endpoint in MODEL_ENDPOINTS)})
 
 
 def owns(path: str) -> bool:
     """Whether a path is the gateway's; all others are the console's."""
-    return path in ("/v1", *_BARE_PATHS) or path.startswith(("/v1/", "/models/"))
+    return path.startswith(("/v1/", "/models/")) or path in _BARE_PATHS
 
 
 class Endpoints:
@@ -76,19 +67,17 @@ class Endpoints:
         self,
         directory: Directory,
         admission: Admission,
-        books: Books,
-        pool: Pool,
-        bounds: Bounds,
+        calls: Calls,
         key_figures: Callable[[str, str], Coroutine[Any, Any, KeyFigures]],
     ) -> None:
         self._directory = directory
         self._admission = admission
-        self._books = books
-        self._pool = pool
-        self._bounds = bounds
         self._key_figures = key_figures
         self._table: dict[str, dict[str, Handler]] = {
-            "/chat/completions": {"POST": self._chat},
+            **{
+                endpoint.path: {"POST": partial(calls.run, endpoint)}
+                for endpoint in MODEL_ENDPOINTS
+            },
             "/models": {"GET": self._list_models},
             "/key": {"GET": self._get_key},
         }
@@ -130,49 +119,6 @@ class Endpoints:
         request.send(
             204, b"", _ANSWER_TO_OPTIONS, replies.header("access-control-allow-headers", allowed)
         )
-
-    # ── chat ────────────────────────────────────────────────────────────────────────────────────
-    async def _chat(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        _check_content_type(request)
-        self._admission.check_concurrency(entry)
-        body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
-        if entry.has_ended:  # while the body was on its way
-            entry = await in_task(self._admission.get_key(request))
-        model, chat = self._peek(body, entry)
-        request.rate_lines = self._admission.admit_rate(entry, chat, request.now_s)
-        is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
-        ask = self._admission.ask(model, chat, is_strict=is_strict)
-        allowance = self._admission.hold_now(entry, ask)
-        if allowance is None:
-            allowance = await in_task(self._admission.hold(entry, ask))
-        # From here to the call's opening nothing waits: what is checked still holds then.
-        try:
-            request.check_connected()
-            self._admission.check_still_welcome(entry)
-        except (LatchgateError, ClientGone):
-            allowance.hold.release()
-            raise
-        call = Call(self._books, request, entry, model, chat, allowance, app_label(request.headers))
-        outgoing = chat.outgoing.write(model.upstream_model, allowance.output_tokens)
-        call.open()
-        try:
-            if chat.is_stream:
-                await relay_events(call, request, self._pool, outgoing)
-            else:
-                bytes_max = self._bounds.answer_bytes_max
-                await relay_whole(call, request, self._pool, outgoing, bytes_max=bytes_max)
-        except Exception as error:
-            await call.fail(error)
-            raise
-
-    def _peek(self, body: bytes, entry: KeyEntry) -> tuple[ModelEntry, ChatCall]:
-        """The model that a body asks for, and the checked call. Raises NotFound, InvalidRequest."""
-        usual = find_usual_chat(body)
-        if usual is not None:
-            return self._admission.get_model(usual.model, entry), usual
-        raw = decode_object(body)
-        model = self._admission.get_model(model_name(raw), entry)
-        return model, parse_chat(raw, extra_fields=model.extra_fields)
 
     # ── models and the key ──────────────────────────────────────────────────────────────────────
     def _permitted(self, entry: KeyEntry) -> list[ModelEntry]:
@@ -244,14 +190,3 @@ def _as_anthropic(model: ModelEntry) -> dict[str, object]:
         "display_name": model.name,
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-
-
-def _check_content_type(request: GatewayRequest) -> None:
-    content_type = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if content_type != b"application/json":
-        raise Unsupported("The request's body must be JSON, with Content-Type: application/json.")
-    encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding not in (b"", b"identity"):
-        raise Unsupported(
-            "The request's body must not be compressed.", code="unsupported_content_encoding"
-        )

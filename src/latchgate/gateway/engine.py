@@ -14,8 +14,9 @@ import structlog
 from latchgate.domain.ids import new_id
 from latchgate.gateway.admit import Admission
 from latchgate.gateway.call import Books
+from latchgate.gateway.calls import Bounds, Calls
 from latchgate.gateway.drain import Drain
-from latchgate.gateway.endpoints import Bounds, Endpoints, KeyFigures, owns
+from latchgate.gateway.endpoints import Endpoints, KeyFigures, owns
 from latchgate.gateway.journal import Journal
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
@@ -95,21 +96,21 @@ class Engine:
         self.drain = Drain(self._store, self._clock, self.journal, self.purse, self.epoch_id)
         self.drain.start()
         self.pool = Pool(loop, settings.deadlines, connections_max=settings.connections_max)
-        self._endpoints = Endpoints(
+        admission = Admission(
+            self._clock,
             self._directory,
-            Admission(
-                self._clock,
-                self._directory,
-                self.purse,
-                activate,
-                RateBook(settings.rates),
-                running_per_key_max=settings.running_per_key_max,
-            ),
+            self.purse,
+            activate,
+            RateBook(settings.rates),
+            running_per_key_max=settings.running_per_key_max,
+        )
+        calls = Calls(
+            admission,
             Books(self._clock, self.purse, self.journal, self.drain),
             self.pool,
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
-            key_figures,
         )
+        self._endpoints = Endpoints(self._directory, admission, calls, key_figures)
         await self._directory.load_models()
         self._chores = (
             asyncio.create_task(self._return_idle()),

@@ -113,6 +113,11 @@ def _bounded(
     return check
 
 
+def missing(param: str) -> InvalidRequest:
+    """The refusal for a body without a field that it needs."""
+    return refuse(f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
+
+
 def array(value: Any, param: str, *, length_max: int) -> None:
     """A list of bounded length."""
     if not isinstance(value, list):

@@ -1,39 +1,31 @@
 """Relay: the upstream's answer becomes ours, whole or event by event.
 
-Bytes pass as they come. Only what must change is changed: the model's name, where the upstream's
-differs, and the usage that the client did or did not ask for.
+Bytes pass as they come; what of them must change is the dialect's affair. What is here is the same
+for all: the socket's back-pressure, the money that a stream holds as it goes, and the order in
+which a call is settled and its last bytes leave.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from latchgate.domain.errors import LatchgateError, UpstreamFailed
+from latchgate.domain.errors import LatchgateError
 from latchgate.gateway import replies
 from latchgate.gateway.call import RanDry
-from latchgate.upstream.answers import (
-    Piece,
-    find_plain,
-    garbled,
-    parse_piece,
-    read_usage,
-    refusal,
-)
-from latchgate.upstream.sse import EventScanner, EventTooLong, data_of
+from latchgate.upstream.answers import garbled, refusal
+from latchgate.upstream.sse import EventScanner, EventTooLong
 
 if TYPE_CHECKING:
     from latchgate.gateway.call import Call
+    from latchgate.gateway.dialects.base import Dialect, Events
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
     from latchgate.upstream.pool import Pool
 
 EVENT_BYTES_MAX = 1024 * 1024
 REFUSAL_BYTES_MAX = 64 * 1024
-DONE = b"data: [DONE]\n\n"
+_OK = 200
 
 
 class WholeAnswer:
@@ -59,20 +51,15 @@ class WholeAnswer:
 
 
 class EventRelay:
-    """Passes a stream on, event by event, as its sink.
+    """Passes a stream on, event by event, as its sink."""
 
-    The usage event and ``[DONE]`` are kept back until the charge is durable.
-    """
-
-    def __init__(self, call: Call, request: GatewayRequest) -> None:
+    def __init__(self, call: Call, request: GatewayRequest, events: Events) -> None:
         self._call = call
         self._request = request
+        self._events = events
         self._scanner = EventScanner(event_bytes_max=EVENT_BYTES_MAX)
         self._connection: Connection | None = None
-        self._renames = _renames(call)
-        self.refusal_body = bytearray()
-        self._usage_event: tuple[bytes, Piece] | None = None
-        self._first_data = b""
+        self.refusal_body = b""
         self._is_full = False
         #: Waits for more money to hold; nothing is read from the upstream meanwhile.
         self._holding: asyncio.Task[None] | None = None
@@ -100,6 +87,11 @@ class EventRelay:
             else:
                 self._connection.resume()
 
+    def _hold_more_if_needed(self) -> None:
+        if self._call.needs_more and self._holding is None:
+            self._holding = asyncio.create_task(self._hold_more())
+            self._regulate()
+
     async def _hold_more(self) -> None:
         try:
             await self._call.hold_more()
@@ -111,19 +103,22 @@ class EventRelay:
 
     def on_chunk(self, chunk: bytes) -> None:
         """Pass on what is whole. A stream that makes no sense ends here."""
-        if self._connection is not None and self._connection.status != 200:  # noqa: PLR2004
+        if self._connection is not None and self._connection.status != _OK:
             if len(self.refusal_body) < REFUSAL_BYTES_MAX:
                 self.refusal_body += chunk
             return
-        plain = self._scanner.is_clean and self._first_data and find_plain(chunk)
-        if plain and (not self._call.chat.wants_usage or plain.has_usage_nulls):
-            self._note(plain.pieces, plain.text_bytes)
-            for old, new in self._renames:
-                chunk = chunk.replace(old, new)
-            self._request.write(chunk)
-            return
+        plain = self._events.plain(chunk) if self._scanner.is_clean else None
+        if plain is not None:
+            self._call.note_output(plain.pieces, plain.text_bytes)
+            self._request.write(self._events.rename(chunk))
+        else:
+            self._look_closer(chunk)
+        if self._call.needs_more:
+            self._hold_more_if_needed()
+
+    def _look_closer(self, chunk: bytes) -> None:
         try:
-            ready = b"".join(map(self._event, self._scanner.feed(chunk)))
+            ready = b"".join(map(self._events.event, self._scanner.feed(chunk)))
         except EventTooLong as error:
             self._fail(garbled(str(error)))
             return
@@ -140,117 +135,47 @@ class EventRelay:
         if self._connection is not None:
             self._connection.fail(error)
 
-    def _event(self, event: bytes) -> bytes:
-        """What the client gets for one event of the upstream's."""
-        data = data_of(event)
-        if data is None:
-            return event  # a comment that keeps the line warm
-        if data == b"[DONE]":
-            return b""
-        piece = parse_piece(data)
-        if piece.error is not None:
-            raise UpstreamFailed(
-                "The model's server broke off. What had arrived is charged, the rest is not.",
-                internal=bytes(piece.error)[:300].decode("utf-8", "replace"),
-            )
-        if not self._first_data:
-            self._first_data = data
-        self._count(piece)
-        if piece.has_usage and not piece.choices:
-            self._usage_event = (data, piece)
-            return b""
-        if self._renames:
-            for old, new in self._renames:
-                data = data.replace(old, new, 1)
-        elif piece.has_usage or not self._call.chat.wants_usage:
-            return event
-        if self._call.chat.wants_usage and b'"usage"' not in data:
-            # OpenAI's: with include_usage every chunk but the last carries a null.
-            data = data.rstrip()[:-1] + b',"usage":null}'
-        return b"data: " + data + b"\n\n"
-
-    def _count(self, piece: Piece) -> None:
-        usage = piece.find_usage()
-        if usage is not None:
-            self._call.usage = usage
-        size = piece.text_bytes()
-        if size:
-            self._note(1, size)
-
-    def _note(self, pieces: int, text_bytes: int) -> None:
-        if not self._call.note_output(pieces, text_bytes) and self._holding is None:
-            self._holding = asyncio.create_task(self._hold_more())
-            self._regulate()
-
-    def last_bytes(self) -> bytes:
-        """What was kept back: the usage, if the client asked for it, and the end."""
-        if self._usage_event is None or not self._call.chat.wants_usage:
-            return DONE
-        data, piece = self._usage_event
-        return b"data: " + with_cost(data, bytes(piece.usage), self._call) + b"\n\n" + DONE
-
-    def early_end(self) -> bytes:
-        """The end of a stream that ran dry: as if it had reached its ``max_tokens``."""
-        call, usage = self._call, self._call.usage
-        chunk = msgspec.json.decode(self._first_data)
-        chunk["choices"] = [
-            {"index": index, "delta": {}, "logprobs": None, "finish_reason": "length"}
-            for index in range(call.chat.choices)
-        ]
-        chunk["model"] = call.model.name
-        chunk.pop("usage", None)
-        ends = [chunk]
-        if call.chat.wants_usage and usage is not None:
-            counts = {
-                "prompt_tokens": usage.input_tokens,
-                "completion_tokens": usage.output_tokens,
-                "total_tokens": usage.input_tokens + usage.output_tokens,
-                "cost_nanos": call.charge_nanos,
-            }
-            ends = [{**chunk, "usage": None}, {**chunk, "choices": [], "usage": counts}]
-        return b"".join(b"data: " + msgspec.json.encode(end) + b"\n\n" for end in ends) + DONE
-
 
 async def relay_whole(
-    call: Call, request: GatewayRequest, pool: Pool, body: bytes, *, bytes_max: int
+    call: Call, request: GatewayRequest, pool: Pool, dialect: Dialect, *, bytes_max: int
 ) -> None:
     """Run a call that is not streamed: the whole answer, settled, then sent."""
     sink = WholeAnswer(call, bytes_max=bytes_max)
-    target = call.model.target
-    outgoing = target.request("/chat/completions", body, request.request_id)
-    status = await pool.send(target, outgoing, sink)
-    data = sink.body
-    if status != 200:  # noqa: PLR2004 - OK
-        raise refusal(status, data)
-    call.usage, usage_text = read_usage(data)
-    if call.usage is None or not call.usage.is_sane:
-        call.text_bytes = parse_piece(data).text_bytes()
-        call.text_pieces = min(1, call.text_bytes)
+    status = await pool.send(call.model.target, _outgoing(call, request, dialect), sink)
+    if status != _OK:
+        raise refusal(status, sink.body)
+    dialect.read(call, sink.body)
     await call.settle()
+    answer = dialect.answer(call, sink.body)
     cost = b"x-latchgate-cost-nanos: %d\r\n" % call.charge_nanos
-    request.send_json(200, with_cost(data, usage_text, call), *allowance_lines(call), cost)
+    request.send_json(_OK, answer, *allowance_lines(call), cost)
 
 
-async def relay_events(call: Call, request: GatewayRequest, pool: Pool, body: bytes) -> None:
+async def relay_events(call: Call, request: GatewayRequest, pool: Pool, dialect: Dialect) -> None:
     """Run a stream: events as they come, then the charge, then the last bytes."""
-    relay = EventRelay(call, request)
-    outgoing = call.model.target.request("/chat/completions", body, request.request_id)
+    events = dialect.events(call)
+    relay = EventRelay(call, request, events)
     try:
-        status = await pool.send(call.model.target, outgoing, relay)
+        status = await pool.send(call.model.target, _outgoing(call, request, dialect), relay)
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))
-        request.end_stream(relay.early_end())
+        request.end_stream(events.early())
         return
     finally:
         relay.let_go()
-    if status != 200:  # noqa: PLR2004 - OK
-        raise refusal(status, bytes(relay.refusal_body))
+    if status != _OK:
+        raise refusal(status, relay.refusal_body)
     if not request.response_started and not call.usage:
         raise garbled("a stream without events")
     await call.settle()
     request.start_stream(*allowance_lines(call))
-    request.end_stream(relay.last_bytes())
+    request.end_stream(events.last())
+
+
+def _outgoing(call: Call, request: GatewayRequest, dialect: Dialect) -> bytes:
+    body = dialect.body(call.prompt, call.model.upstream_model, call.allowance.output_tokens)
+    return call.model.target.request(dialect.path, body, request.request_id)
 
 
 def allowance_lines(call: Call) -> tuple[bytes, ...]:
@@ -258,37 +183,3 @@ def allowance_lines(call: Call) -> tuple[bytes, ...]:
     if not call.allowance.is_clamped:
         return ()
     return (replies.header("x-latchgate-clamped", f"max_tokens={call.allowance.output_tokens}"),)
-
-
-def with_cost(data: bytes, usage: bytes, call: Call) -> bytes:
-    """A completion under the model's public name, with what it cost beside its usage.
-
-    Where the name stays, the cost is put into the bytes as they are; else all is written anew.
-    """
-    if (
-        call.model.name == call.model.upstream_model
-        and usage.endswith(b"}")
-        and len(usage) > len(b"{}")
-    ):
-        before, found, behind = data.rpartition(usage)
-        if found and usage not in before:
-            cost = b',"cost_nanos":%d}' % call.charge_nanos
-            return b"".join((before, usage[:-1].rstrip(), cost, behind))
-    value = msgspec.json.decode(data)
-    value["model"] = call.model.name
-    if isinstance(value.get("usage"), dict):
-        value["usage"]["cost_nanos"] = call.charge_nanos
-    return msgspec.json.encode(value)
-
-
-def _renames(call: Call) -> tuple[tuple[bytes, bytes], ...]:
-    """The bytes to look for and those to put there, where the upstream's model name differs.
-
-    Inside a text the quotes would be escaped, so only the field itself can match; servers write it
-    with and without a space.
-    """
-    model = call.model
-    if model.name == model.upstream_model:
-        return ()
-    old, new = json.dumps(model.upstream_model), f'"model":{json.dumps(model.name)}'.encode()
-    return tuple((f'"model":{space}{old}'.encode(), new) for space in ("", " "))

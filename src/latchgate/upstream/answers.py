@@ -36,6 +36,7 @@ class _Text(msgspec.Struct):
 class _Choice(msgspec.Struct):
     delta: _Text | None = None
     message: _Text | None = None
+    text: Any = None
 
 
 _NULL = msgspec.Raw(b"null")
@@ -70,7 +71,11 @@ class Piece(msgspec.Struct):
 
     def text_bytes(self) -> int:
         """How many bytes of text, thought or tool call it carries."""
-        return sum(_text_bytes(choice.delta or choice.message) for choice in self.choices)
+        size = 0
+        for choice in self.choices:
+            said = choice.delta or choice.message
+            size += _size(choice.text) if said is None else _text_bytes(said)
+        return size
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
@@ -115,6 +120,25 @@ def read_usage(data: bytes) -> tuple[Usage | None, bytes]:
     return Usage(stated.prompt_tokens, cached, stated.completion_tokens), text
 
 
+class _Read(msgspec.Struct):
+    """The usage of embeddings: nothing is written."""
+
+    prompt_tokens: int
+
+
+_decode_read = msgspec.json.Decoder(_Read).decode
+
+
+def read_embedding_usage(data: bytes) -> tuple[Usage | None, bytes]:
+    """The usage that an answer of embeddings states, and its JSON. Raises UpstreamFailed."""
+    try:
+        text = bytes(_decode_whole(data).usage)
+        return Usage(_decode_read(text).prompt_tokens, 0, 0), text
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        parse_piece(data)
+        return None, b""
+
+
 @dataclass(frozen=True, slots=True)
 class Plain:
     """What a chunk of plain events carries."""
@@ -125,15 +149,17 @@ class Plain:
     has_usage_nulls: bool
 
 
-_CONTENT = re.compile(rb'"content": ?"([^"]*)"')
+#: Where the text of an event stands: a chat's, and a text completion's.
+CONTENT = re.compile(rb'"content": ?"([^"]*)"')
+TEXT = re.compile(rb'"text": ?"([^"]*)"')
 #: What makes a chunk worth a closer look: an escape, or more than a piece of text.
 _NOT_PLAIN = (b"\\", b"\r", b'"usage":{', b'"usage": {', b'"error"', b"tool_calls", b"reasoning")
 
 
-def find_plain(chunk: bytes) -> Plain | None:
+def find_plain(chunk: bytes, text: re.Pattern[bytes] = CONTENT) -> Plain | None:
     """What a chunk carries, if it is whole events of nothing but text; else None.
 
-    Most of a stream is: this tells without parsing it. What is not plain is parsed.
+    ``text`` finds an event's text. Most of a stream is plain: this tells without parsing it.
     """
     if not (chunk.endswith(b"\n\n") and chunk.startswith(b'data: {"')):
         return None
@@ -141,7 +167,7 @@ def find_plain(chunk: bytes) -> Plain | None:
         if sign in chunk:
             return None
     events = chunk.count(b"\n\n")
-    texts = _CONTENT.findall(chunk)
+    texts = text.findall(chunk)
     if len(texts) != events or (events > 1 and chunk.count(b'\n\ndata: {"') != events - 1):
         return None
     empty = texts.count(b"")
@@ -210,9 +236,10 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
-def _text_bytes(text: _Text | None) -> int:
-    if text is None:
-        return 0
-    parts = (text.content, text.reasoning_content, text.reasoning)
-    size = sum(len(part.encode("utf-8", "replace")) for part in parts if isinstance(part, str))
+def _text_bytes(text: _Text) -> int:
+    size = _size(text.content) + _size(text.reasoning_content) + _size(text.reasoning)
     return size + (len(text.tool_calls) if text.tool_calls is not None else 0)
+
+
+def _size(part: object) -> int:
+    return len(part.encode("utf-8", "replace")) if isinstance(part, str) else 0

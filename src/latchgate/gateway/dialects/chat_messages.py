@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from latchgate.domain.errors import InvalidRequest
 from latchgate.gateway.fields import (
     array,
     kind_of,
     known_keys,
     mapping,
+    missing,
     refuse,
     shallow,
     wrong_type,
 )
+from latchgate.gateway.images import check_image
 from latchgate.gateway.schemas import check_schema
 
 MESSAGES_MAX = 10_000
@@ -90,11 +92,12 @@ def _check_content(content: Any, param: str, *, may_be_null: bool) -> None:
         where = f"{param}[{index}]"
         if not isinstance(part, dict):
             raise wrong_type(part, where, "an object")
+        if part.get("type") == "image_url":
+            check_image(part.get("image_url"), f"{where}.image_url")
+            continue
         if part.get("type") not in ("text", "refusal"):
             raise refuse(
-                f"'{where}' is not text, and this model takes only text.",
-                "unsupported_parameter",
-                f"{where}.type",
+                f"'{where}' is neither text nor an image.", "unsupported_parameter", f"{where}.type"
             )
         if not isinstance(part.get(part["type"]), str):
             raise wrong_type(part.get(part["type"]), f"{where}.{part['type']}", "a string")
@@ -180,6 +183,11 @@ def check_response_format(value: Any, param: str) -> None:
     shallow(value, param)
 
 
-def missing(param: str) -> InvalidRequest:
-    """The error of a field that must be there."""
-    return refuse(f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
+def images_of(messages: list[dict[str, Any]]) -> Iterator[str]:
+    """The address of every image in checked messages."""
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                if part.get("type") == "image_url":
+                    yield part["image_url"]["url"]

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from latchgate.gateway.chat import MODEL_CHARS_MAX, TAG_CHARS_MAX, TOKENS_ASKED_MAX, ChatCall
-from latchgate.gateway.messages import MESSAGES_MAX
+from latchgate.gateway.dialects.chat_messages import MESSAGES_MAX
+from latchgate.gateway.prompt import MODEL_CHARS_MAX, TAG_CHARS_MAX, TOKENS_ASKED_MAX, Prompt
 
 _Tokens = Annotated[int, Meta(ge=1, le=TOKENS_ASKED_MAX)]
 
@@ -85,7 +85,7 @@ class _UsualBody:
         )
 
 
-def find_usual_chat(body: bytes) -> ChatCall | None:
+def find_usual_chat(body: bytes) -> Prompt | None:
     """The call, checked; None for one that is not usual, or not right."""
     try:
         found = _decode(body)
@@ -95,7 +95,7 @@ def find_usual_chat(body: bytes) -> ChatCall | None:
     if options is not None and not found.stream:
         return None
     messages = _encode(found.messages)
-    return ChatCall(
+    return Prompt(
         model=found.model,
         is_stream=found.stream,
         wants_usage=options is not None and options.include_usage,

@@ -1,0 +1,120 @@
+"""A call to a model, from its head to its last byte: peek, admit, relay, settle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from latchgate.domain.errors import LatchgateError, NotFound, Unsupported
+from latchgate.fibers import in_task
+from latchgate.gateway.admit import app_label
+from latchgate.gateway.call import Books, Call
+from latchgate.gateway.relay import relay_events, relay_whole
+from latchgate.gateway.request import ClientGone
+
+if TYPE_CHECKING:
+    from latchgate.gateway.admit import Admission, Allowance
+    from latchgate.gateway.dialects.base import Dialect
+    from latchgate.gateway.dialects.table import ModelEndpoint
+    from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.prompt import Prompt
+    from latchgate.gateway.request import GatewayRequest
+    from latchgate.upstream.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Sizes that an endpoint keeps to, in bytes."""
+
+    body_bytes_max: int
+    answer_bytes_max: int
+
+
+class Calls:
+    """Runs the calls of every endpoint that calls a model."""
+
+    def __init__(self, admission: Admission, books: Books, pool: Pool, bounds: Bounds) -> None:
+        self._admission = admission
+        self._books = books
+        self._pool = pool
+        self._bounds = bounds
+
+    async def run(self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry) -> None:
+        """Answer one call. Raises LatchgateError."""
+        check_content_type(request)
+        admission = self._admission
+        admission.check_concurrency(entry)
+        body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
+        if entry.has_ended:  # while the body was on its way
+            entry = await in_task(admission.get_key(request))
+        model, prompt = endpoint.peek(body, lambda name: admission.get_model(name, entry))
+        dialect = dialect_for(endpoint, model)
+        request.rate_lines = admission.admit_rate(entry, prompt, request.now_s)
+        is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
+        ask = admission.ask(model, prompt, is_strict=is_strict)
+        allowance = admission.hold_now(entry, ask)
+        if allowance is None:
+            allowance = await in_task(admission.hold(entry, ask))
+        call = self._open(request, entry, model, prompt, allowance)
+        try:
+            if prompt.is_stream:
+                await relay_events(call, request, self._pool, dialect)
+            else:
+                bytes_max = self._bounds.answer_bytes_max
+                await relay_whole(call, request, self._pool, dialect, bytes_max=bytes_max)
+        except Exception as error:
+            await call.fail(error)
+            raise
+
+    def _open(
+        self,
+        request: GatewayRequest,
+        entry: KeyEntry,
+        model: ModelEntry,
+        prompt: Prompt,
+        allowance: Allowance,
+    ) -> Call:
+        """Begin the call. Nothing waits in here: what is checked still holds when it is open."""
+        try:
+            request.check_connected()
+            self._admission.check_still_welcome(entry)
+        except (LatchgateError, ClientGone):
+            allowance.hold.release()
+            raise
+        call = Call(
+            self._books, request, entry, model, prompt, allowance, app_label(request.headers)
+        )
+        call.open()
+        return call
+
+
+def dialect_for(endpoint: ModelEndpoint, model: ModelEntry) -> Dialect:
+    """How a model's upstream is asked. Raises NotFound for one that can't be asked here."""
+    speaks = model.target.speaks
+    if model.kind == endpoint.kind:
+        if endpoint.name in speaks:
+            return endpoint.native
+        if endpoint.adapter is not None and "chat" in speaks:
+            return endpoint.adapter
+    raise NotFound(
+        f"The model '{model.name}' can't be called at /v1{endpoint.path}. GET /v1/models says what "
+        "each model is for.",
+        code="model_not_found",
+        param="model",
+    )
+
+
+def check_content_type(request: GatewayRequest) -> None:
+    """Raise Unsupported unless the body is said to be plain JSON."""
+    content_type = request.headers.get(b"content-type", b"")
+    if content_type != b"application/json":
+        content_type = content_type.partition(b";")[0].strip().lower()
+        if content_type != b"application/json":
+            raise Unsupported(
+                "The request's body must be JSON, with Content-Type: application/json."
+            )
+    encoding = request.headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        raise Unsupported(
+            "The request's body must not be compressed.", code="unsupported_content_encoding"
+        )

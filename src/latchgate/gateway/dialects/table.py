@@ -1,0 +1,38 @@
+"""The endpoints that call a model: what each takes, and how its answers are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from latchgate.domain.endpoints import CHAT, EMBEDDINGS
+from latchgate.gateway.dialects import chat_answers
+from latchgate.gateway.dialects.base import Dialect
+from latchgate.gateway.dialects.chat import peek_chat
+from latchgate.gateway.dialects.completions import peek_completions
+from latchgate.gateway.dialects.embeddings import EMBEDDINGS_DIALECT, peek_embeddings
+from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.prompt import FindModel, Prompt
+
+Peek = Callable[[bytes, FindModel], tuple[ModelEntry, Prompt]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEndpoint:
+    """One row: a path, the kind of model it calls, and what is done with a call's body."""
+
+    path: str
+    #: What an upstream that answers it itself is said to speak (``domain/endpoints.py``).
+    name: str
+    kind: str
+    peek: Peek
+    native: Dialect
+    #: How an upstream that speaks only chat completions is asked instead.
+    adapter: Dialect | None = None
+
+
+MODEL_ENDPOINTS = (
+    ModelEndpoint("/chat/completions", "chat", CHAT, peek_chat, chat_answers.CHAT),
+    ModelEndpoint("/completions", "completions", CHAT, peek_completions, chat_answers.COMPLETIONS),
+    ModelEndpoint("/embeddings", "embeddings", EMBEDDINGS, peek_embeddings, EMBEDDINGS_DIALECT),
+)
