@@ -24,7 +24,8 @@ from latchgate.domain.errors import Conflict
 from latchgate.domain.prices import parse_price
 from latchgate.http.application import build_application
 from latchgate.http.control import ControlSocket
-from latchgate.runtime.embedded import EmbeddedAddress, EmbeddedModel
+from latchgate.runtime.child import ChildAddress
+from latchgate.runtime.embedded import chat_child
 from latchgate.services.catalog import ModelTerms
 from latchgate.services.embedded import EmbeddedOffer
 from latchgate.upstream.target import Target
@@ -157,7 +158,7 @@ async def _run_beside(
 ) -> None:
     """The embedded model and the control socket, for as long as the server runs."""
     control = ControlSocket(world.data.control_socket, _handler(world))
-    model = EmbeddedModel(
+    model = chat_child(
         world.settings.embedded,
         data_dir=world.settings.data_dir,
         on_address_changed=lambda address: _on_address_changed(world, address),
@@ -201,7 +202,7 @@ async def _wait_for_calls(world: World) -> None:
 
 
 # ── the embedded model ──────────────────────────────────────────────────────────────────────────
-async def _offer_embedded(world: World, address: EmbeddedAddress) -> None:
+async def _offer_embedded(world: World, address: ChildAddress) -> None:
     """Put the embedded model on the list, at the prices of the configuration."""
     embedded = world.settings.embedded
     terms = ModelTerms(
@@ -220,11 +221,11 @@ async def _offer_embedded(world: World, address: EmbeddedAddress) -> None:
     await world.directory.set_embedded(_target(address))
 
 
-def _target(address: EmbeddedAddress) -> Target:
+def _target(address: ChildAddress) -> Target:
     return Target.parse(EMBEDDED_NAME, address.base_url, address.api_key, speaks=SPEAKS_EMBEDDED)
 
 
-def _on_address_changed(world: World, address: EmbeddedAddress) -> None:
+def _on_address_changed(world: World, address: ChildAddress) -> None:
     """The model has come up again elsewhere."""
     task = asyncio.get_running_loop().create_task(world.directory.set_embedded(_target(address)))
     _renewals.add(task)

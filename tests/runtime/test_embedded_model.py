@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from latchgate.config import EmbeddedSettings
-from latchgate.runtime.embedded import LOG_NAME, EmbeddedAddress, EmbeddedModel
+from latchgate.runtime.child import ChildAddress
+from latchgate.runtime.embedded import LOG_NAME, chat_child
 from latchgate.runtime.weights import (
     MEMORY_NAME,
     ModelUnavailable,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.model
 SETTINGS = EmbeddedSettings(parallel=2, context_tokens=512, threads=1)
 
 
-def _ask(address: EmbeddedAddress, *, api_key: str | None = None) -> dict[str, object]:
+def _ask(address: ChildAddress, *, api_key: str | None = None) -> dict[str, object]:
     body = {
         "model": SETTINGS.model_name,
         "messages": [{"role": "user", "content": "Say hello."}],
@@ -67,8 +68,8 @@ def _wait_gone(pid: int, timeout_s: float = 10) -> bool:
 
 def test_it_answers_dies_and_comes_back(tmp_path: Path) -> None:
     async def story() -> None:
-        moved: asyncio.Queue[EmbeddedAddress] = asyncio.Queue()
-        model = EmbeddedModel(SETTINGS, data_dir=tmp_path, on_address_changed=moved.put_nowait)
+        moved: asyncio.Queue[ChildAddress] = asyncio.Queue()
+        model = chat_child(SETTINGS, data_dir=tmp_path, on_address_changed=moved.put_nowait)
         first = await model.start()
         try:
             await model.wait_ready(30)
@@ -104,11 +105,11 @@ def test_it_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:
         """
         import asyncio, pathlib, sys
         from latchgate.config import EmbeddedSettings
-        from latchgate.runtime.embedded import EmbeddedModel
+        from latchgate.runtime.embedded import chat_child
 
         async def main():
             settings = EmbeddedSettings(parallel=1, context_tokens=256, threads=1)
-            model = EmbeddedModel(settings, data_dir=pathlib.Path(sys.argv[1]))
+            model = chat_child(settings, data_dir=pathlib.Path(sys.argv[1]))
             await model.start()
             print(model.pid, flush=True)
             await asyncio.sleep(60)
@@ -137,7 +138,7 @@ def test_a_file_that_is_no_model_is_refused_before_anything_starts(tmp_path: Pat
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"hello")
     settings = EmbeddedSettings(model_path=str(junk))
-    model = EmbeddedModel(settings, data_dir=tmp_path)
+    model = chat_child(settings, data_dir=tmp_path)
     with pytest.raises(ModelUnavailable, match="not a GGUF file"):
         asyncio.run(model.start())
     asyncio.run(model.stop())
@@ -148,7 +149,7 @@ def test_a_broken_model_is_one_clear_refusal(tmp_path: Path) -> None:
     broken.write_bytes(b"GGUF" + bytes(64))
 
     async def story() -> None:
-        model = EmbeddedModel(EmbeddedSettings(model_path=str(broken)), data_dir=tmp_path)
+        model = chat_child(EmbeddedSettings(model_path=str(broken)), data_dir=tmp_path)
         try:
             with pytest.raises(ModelUnavailable, match=LOG_NAME):
                 await model.start()

@@ -1,238 +1,35 @@
-"""The embedded model as the rest of the house sees it: an address that answers.
-
-model = EmbeddedModel(settings.embedded, data_dir=settings.data_dir)
-address = await model.start()      weights verified, child started, model loaded
-…                                  a child that dies is started again, on a new port
-await model.stop()
-"""
+"""The embedded model: what it serves, and how it is asked for."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import os
-import secrets
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import structlog
-
-import latchgate
 from latchgate.config.settings import EmbeddedSettings
-from latchgate.runtime.bounded_log import BoundedLog
-from latchgate.runtime.llama_child import Orders
-from latchgate.runtime.weights import ModelUnavailable, find_weights, verify_weights
+from latchgate.runtime.child import ChildAddress, ChildSpec, ModelChild
+from latchgate.runtime.weights import find_weights, verify_weights
 
 LOG_NAME = "embedded-model.log"
-LOG_BYTES_MAX = 1024 * 1024
-LOAD_TIMEOUT_S = 300
-HEALTH_TIMEOUT_S = 5
-STOP_TIMEOUT_S = 5
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 30.0
-#: A child that ran for so long was well: the next wait starts small again.
-WELL_AFTER_S = 60
-
-log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedAddress:
-    """Where the child answers, and the credential that it asks for."""
+def chat_child(
+    settings: EmbeddedSettings,
+    *,
+    data_dir: Path,
+    on_address_changed: Callable[[ChildAddress], None] | None = None,
+) -> ModelChild:
+    """The model that writes: llama.cpp's server over a GGUF file."""
 
-    base_url: str
-    api_key: str
+    def prepare() -> Mapping[str, object]:
+        path = find_weights(settings.model_path)
+        verify_weights(path, is_packaged=not settings.model_path, data_dir=data_dir)
+        return {
+            "model_path": str(path),
+            "model_name": settings.model_name,
+            "parallel": settings.parallel,
+            "context_tokens": settings.context_tokens,
+            "threads": settings.threads,
+        }
 
-    def __repr__(self) -> str:
-        return f"EmbeddedAddress({self.base_url})"
-
-
-class EmbeddedModel:
-    """One llama.cpp child: started, watched, started again when it dies, and stopped."""
-
-    def __init__(
-        self,
-        settings: EmbeddedSettings,
-        *,
-        data_dir: Path,
-        on_address_changed: Callable[[EmbeddedAddress], None] | None = None,
-    ) -> None:
-        self._settings = settings
-        self._data_dir = data_dir
-        self._on_address_changed = on_address_changed
-        self._api_key = secrets.token_urlsafe(32)
-        self._log = BoundedLog(data_dir / LOG_NAME, bytes_max=LOG_BYTES_MAX)
-        self._weights: Path | None = None
-        self._child: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._is_up = asyncio.Event()
-        self.address: EmbeddedAddress | None = None
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, when one runs."""
-        return self._child.pid if self._child and self._child.returncode is None else None
-
-    async def start(self) -> EmbeddedAddress:
-        """Verify the weights, start the child and wait until it has loaded them.
-
-        Raises ModelUnavailable when weights are missing or damaged, or the child does not start.
-        """
-        self._weights = await asyncio.to_thread(self._find_verified_weights)
-        address = await self._launch()
-        self._watching = asyncio.create_task(self._watch(), name="embedded-model")
-        return address
-
-    async def wait_ready(self, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-        """Wait until the child says that it is healthy; else raises ModelUnavailable."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._is_up.wait()
-                while not await self.is_healthy():  # noqa: ASYNC110 (another process has no Event)
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise ModelUnavailable(f"The embedded model is not up after {timeout_s} s.") from None
-
-    async def is_healthy(self) -> bool:
-        """Ask the child's ``/health``."""
-        if self.address is None or self.pid is None:
-            return False
-        port = int(self.address.base_url.rsplit(":", 1)[1].removesuffix("/v1"))
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                return await _answers_200(port)
-        except OSError:  # a TimeoutError is one
-            return False
-
-    async def stop(self) -> None:
-        """End the child; it is gone when this returns."""
-        if self._watching:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
-        await self._end_child()
-        self._log.close()
-
-    def _find_verified_weights(self) -> Path:
-        path = find_weights(self._settings.model_path)
-        is_packaged = not self._settings.model_path
-        verify_weights(path, is_packaged=is_packaged, data_dir=self._data_dir)
-        return path
-
-    async def _launch(self) -> EmbeddedAddress:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "latchgate.runtime.llama_child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            # Ctrl-C in a terminal is for us: the child ends when we have finished with it.
-            start_new_session=True,
-        )
-        self._child = child
-        self._reading = asyncio.create_task(self._keep_log(child))
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                url = await self._give_orders(child)
-        except (TimeoutError, asyncio.CancelledError):
-            await self._end_child()
-            raise
-        if url is None:
-            await self._end_child()
-            raise ModelUnavailable(
-                f"The embedded model did not start: see {self._data_dir / LOG_NAME}."
-            )
-        self.address = EmbeddedAddress(f"{url.rstrip('/')}/v1", self._api_key)
-        self._is_up.set()
-        return self.address
-
-    async def _give_orders(self, child: asyncio.subprocess.Process) -> str | None:
-        """Send the orders; the child's address, or None when it died first."""
-        assert child.stdin is not None  # noqa: S101 (asked for above)
-        assert child.stdout is not None  # noqa: S101
-        orders = Orders(
-            model_path=str(self._weights),
-            model_name=self._settings.model_name,
-            api_key=self._api_key,
-            parallel=self._settings.parallel,
-            context_tokens=self._settings.context_tokens,
-            threads=self._settings.threads,
-        )
-        with contextlib.suppress(ConnectionError):
-            child.stdin.write(orders.to_line())
-            await child.stdin.drain()
-        line = await child.stdout.readline()
-        return str(json.loads(line)["address"]) if line else None
-
-    async def _keep_log(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stderr is not None  # noqa: S101 (asked for in _launch)
-        while chunk := await child.stderr.read(16_384):
-            self._log.write(chunk)
-
-    async def _watch(self) -> None:
-        wait_s = BACKOFF_FIRST_S
-        while True:
-            started_s = time.monotonic()
-            if self._child is not None:
-                code = await self._child.wait()
-                self._is_up.clear()
-                log.warning("the embedded model died and is started again", exit_code=code)
-            await self._end_child()
-            if time.monotonic() - started_s > WELL_AFTER_S:
-                wait_s = BACKOFF_FIRST_S
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, BACKOFF_MAX_S)
-            self.restarts += 1
-            try:
-                address = await self._launch()
-            except (LookupError, OSError, ValueError, ModelUnavailable) as failure:
-                log.warning("the embedded model did not start", reason=str(failure))
-                continue
-            log.info("the embedded model is up again", base_url=address.base_url)
-            if self._on_address_changed:
-                self._on_address_changed(address)
-
-    async def _end_child(self) -> None:
-        child, self._child = self._child, None
-        self._is_up.clear()
-        if child is None:
-            return
-        if child.stdin is not None:
-            child.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await child.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
-        if self._reading:
-            await self._reading
-
-
-def _environment() -> dict[str, str]:
-    """Ours, less our settings (a mail password may be among them), and the way to our code."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LATCHGATE_")}
-    source = str(Path(latchgate.__file__).parents[1])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [source, kept.get("PYTHONPATH", "")]))
-    return kept
-
-
-async def _answers_200(port: int) -> bool:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        return b" 200 " in await reader.readline()
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    spec = ChildSpec("embedded model", "latchgate.runtime.llama_child", LOG_NAME, prepare)
+    return ModelChild(spec, data_dir=data_dir, on_address_changed=on_address_changed)

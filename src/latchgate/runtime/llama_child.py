@@ -1,18 +1,12 @@
-"""The child process: llama.cpp's own server, in a process of its own.
-
-It reads one JSON line of orders on stdin (the credential is in it, so that no process list shows
-it), prints one JSON line with its address on stdout, and dies when its stdin closes. A pipe closes
-whatever kills the parent, so the child never outlives it.
-"""
+"""The child process that writes: llama.cpp's own server, in a process of its own."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from latchgate.runtime.parent import Parent
 
 #: Prompts that llama.cpp keeps for reuse, at most; its own default is 8 GiB.
 PROMPT_CACHE_MIB = 256
@@ -31,31 +25,13 @@ class Orders:
     context_tokens: int
     threads: int
 
-    def to_line(self) -> bytes:
-        """The one line that goes to the child."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
 
 def main() -> None:
-    """Serve until stdin closes."""
-    orders = Orders(**json.loads(sys.stdin.buffer.readline()))
-    # llama.cpp may write to stdout; the address must stand there alone.
-    answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    parent_is_gone = threading.Thread(target=_exit_with_parent, daemon=True)
-    parent_is_gone.start()
-    server = _serve(orders)
-    answer.write(json.dumps({"address": server.listening_address}) + "\n")
-    answer.close()
-    parent_is_gone.join()
-
-
-def _exit_with_parent() -> None:
-    # Below the buffer, so that nobody waits for more than there is.
-    while os.read(0, 4096):
-        pass
-    # At once, without waiting for calls in flight: who wanted their answers is gone.
-    os._exit(0)
+    """Serve until the parent is gone."""
+    parent = Parent()
+    server = _serve(Orders(**parent.orders))
+    parent.tell(server.listening_address)
+    parent.wait()
 
 
 def _serve(orders: Orders) -> Any:
