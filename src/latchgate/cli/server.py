@@ -28,7 +28,7 @@ def serve(
         int | None, typer.Option("--port", metavar="PORT", help="The port to listen on.")
     ] = None,
     no_embedded_model: Annotated[
-        bool, typer.Option("--no-embedded-model", help="Do not run the embedded language model.")
+        bool, typer.Option("--no-embedded-model", help="Do not run the embedded models.")
     ] = False,
     insecure_http: Annotated[
         bool,

@@ -2,13 +2,14 @@
 
 declare.py    what a setting can be: kinds, units, bounds, and what is said when a value is wrong
 settings.py   the settings themselves: the one place to add one
+embedded.py   those of the embedded models
 reading.py    latchgate.toml, LATCHGATE_… and the command line, laid over the defaults
 document.py   the same table as docs/configuration.md and as `latchgate config show`
 """
 
+from latchgate.config.embedded import EmbeddedSettings
 from latchgate.config.reading import ConfigError, Reading, load, read
 from latchgate.config.settings import (
-    EmbeddedSettings,
     GatewaySettings,
     JournalSettings,
     LogSettings,

@@ -15,19 +15,18 @@ from latchgate.config.declare import (
     database_url,
     declared_settings,
     integer,
-    price,
     setting,
     text,
     texts,
     usd,
 )
+from latchgate.config.embedded import EmbeddedSettings
 
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*",
     re.ASCII,
 )
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
 _PORT_MAX = 65_535
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
@@ -284,48 +283,6 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedSettings:
-    """The language model that comes with Latchgate."""
-
-    enabled: bool = setting(
-        default=True, kind=boolean(), description="Run the embedded model beside the server."
-    )
-    model_path: str = setting(
-        "",
-        text("the path of a GGUF file that exists", _is_file),
-        "Weights to serve in place of the packaged SmolLM2-135M-Instruct.",
-        unit="path",
-    )
-    model_name: str = setting(
-        "smollm2-135m",
-        text(
-            "letters, digits and . _ : / -",
-            lambda value: _MODEL_NAME.fullmatch(value) is not None,
-            may_be_empty=False,
-        ),
-        "The name under which calls ask for it.",
-    )
-    parallel: int = setting(
-        4, integer(1, 64), "Calls that it answers at once; more wait in line.", unit="calls"
-    )
-    context_tokens: int = setting(
-        4096, integer(256, 1_048_576), "The context window of each call.", unit="tokens"
-    )
-    threads: int = setting(
-        0, integer(0, 1024), "Processor threads; 0 takes one for each core.", unit="threads"
-    )
-    input_price: str = setting(
-        "0.10", price(), "What input tokens cost.", unit="USD per million tokens"
-    )
-    cached_price: str = setting(
-        "0.02", price(), "What cached input tokens cost.", unit="USD per million tokens"
-    )
-    output_price: str = setting(
-        "0.40", price(), "What output tokens cost.", unit="USD per million tokens"
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class RateSettings:
     """How much an account may do in a minute, unless the operator says otherwise for it."""
 
@@ -370,7 +327,7 @@ class Settings:
     journal: JournalSettings = JournalSettings()
     gateway: GatewaySettings = GatewaySettings()
     rates: RateSettings = RateSettings()
-    embedded: EmbeddedSettings = EmbeddedSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()  # noqa: RUF009 (frozen, as all of these)
     log: LogSettings = LogSettings()
 
 

@@ -22,7 +22,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
     account_id = identity.account_id
     calls, _ = await services.usage.list_events(account_id, limit=CALLS_SHOWN)
     keys = await services.api_keys.list_keys(account_id)
-    models = await services.catalog.list_models()
+    model = await services.catalog.find_chat_model()
     return page(
         request,
         "home.html",
@@ -35,5 +35,5 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         key=next((key for key in keys if key.state == "live"), None),
         calls=calls,
         base_url=api_base_url(request),
-        model=models[0].name if models else "MODEL",
+        model=model or "MODEL",
     )

@@ -17,12 +17,12 @@ async def show(request: Request) -> Response:
     """What this is, and the way in; whoever is logged in goes straight home."""
     if await find_identity(request) is not None:
         return RedirectResponse("/home", 303)
-    models = await services_of(request).catalog.list_models()
+    model = await services_of(request).catalog.find_chat_model()
     gift_nanos = services_of(request).settings.signup.gift_nanos
     return page(
         request,
         "landing.html",
         base_url=api_base_url(request),
-        model=models[0].name if models else "MODEL",
+        model=model or "MODEL",
         gift_nanos=gift_nanos,
     )

@@ -15,11 +15,11 @@ router = APIRouter()
 @router.get("/quickstart")
 async def show(request: Request, identity: LoggedIn) -> Response:
     """The page to read before the first call."""
-    models = await services_of(request).catalog.list_models()
+    model = await services_of(request).catalog.find_chat_model()
     return page(
         request,
         "quickstart.html",
         identity=identity,
         base_url=api_base_url(request),
-        model=models[0].name if models else "MODEL",
+        model=model or "MODEL",
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from latchgate.domain.embedded import EMBEDDED_URL
+from latchgate.domain.embedded import EMBEDDED_SCHEME
 from latchgate.domain.errors import InvalidKey
 from latchgate.domain.prices import Price
 from latchgate.domain.secrets import KEY_CHARS, Digester, masked, public_id_of
@@ -152,8 +152,8 @@ class Directory:
         #: Digests of keys that were looked for in vain, until any key or account changes.
         self._unknown: set[bytes] = set()
         self.models: dict[str, ModelEntry] = {}
-        #: Where the embedded model answers; None while there is none.
-        self._embedded: Target | None = None
+        #: Where the embedded models answer that are up, by their upstreams' names.
+        self._embedded: dict[str, Target] = {}
 
     # ── models ──────────────────────────────────────────────────────────────────────────────────
     async def load_models(self) -> None:
@@ -171,14 +171,15 @@ class Directory:
             for row in models
         }
 
-    async def set_embedded(self, target: Target | None) -> None:
-        """The embedded model has come up, on this address, or gone."""
-        self._embedded = target
+    async def set_embedded(self, target: Target) -> None:
+        """An embedded model has come up, on this address."""
+        self._embedded[target.name] = target
         await self.load_models()
 
     def _target(self, row: AnyRow) -> Target:
-        if row.base_url == EMBEDDED_URL:
-            return self._embedded or Target.nowhere(row.name, speaks=json.loads(row.speaks))
+        if row.base_url.startswith(EMBEDDED_SCHEME):
+            nowhere = Target.nowhere(row.name, speaks=json.loads(row.speaks))
+            return self._embedded.get(row.name, nowhere)
         sealed = row.credential_sealed
         credential = None if sealed is None else self._open_credential(sealed)
         return Target.parse(row.name, row.base_url, credential, speaks=json.loads(row.speaks))

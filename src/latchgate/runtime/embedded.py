@@ -1,23 +1,26 @@
-"""The embedded model: what it serves, and how it is asked for."""
+"""The embedded models: what they serve, and how they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from latchgate.config.settings import EmbeddedSettings
-from latchgate.runtime.child import ChildAddress, ChildSpec, ModelChild
-from latchgate.runtime.weights import find_weights, verify_weights
+from latchgate.config.embedded import EmbeddedSettings
+from latchgate.runtime.child import ChildSpec
+from latchgate.runtime.weights import (
+    EMBEDDINGS_TOKENIZER,
+    EMBEDDINGS_WEIGHTS,
+    find_packaged,
+    find_weights,
+    verify_packaged,
+    verify_weights,
+)
 
 LOG_NAME = "embedded-model.log"
+EMBEDDINGS_LOG_NAME = "embedded-embeddings.log"
 
 
-def chat_child(
-    settings: EmbeddedSettings,
-    *,
-    data_dir: Path,
-    on_address_changed: Callable[[ChildAddress], None] | None = None,
-) -> ModelChild:
+def chat_spec(settings: EmbeddedSettings, *, data_dir: Path) -> ChildSpec:
     """The model that writes: llama.cpp's server over a GGUF file."""
 
     def prepare() -> Mapping[str, object]:
@@ -31,5 +34,32 @@ def chat_child(
             "threads": settings.threads,
         }
 
-    spec = ChildSpec("embedded model", "latchgate.runtime.llama_child", LOG_NAME, prepare)
-    return ModelChild(spec, data_dir=data_dir, on_address_changed=on_address_changed)
+    return ChildSpec("embedded model", "latchgate.runtime.llama_child", LOG_NAME, prepare)
+
+
+def embeddings_spec(settings: EmbeddedSettings, *, data_dir: Path) -> ChildSpec:
+    """The model for embeddings: all-MiniLM-L6-v2 behind a small server of our own."""
+
+    def prepare() -> Mapping[str, object]:
+        weights, tokenizer = find_embeddings_files(data_dir=data_dir)
+        return {
+            "model_path": str(weights),
+            "tokenizer_path": str(tokenizer),
+            "model_name": settings.embeddings_model_name,
+            "threads": settings.embeddings_threads,
+        }
+
+    return ChildSpec(
+        "embedded embeddings model",
+        "latchgate.runtime.embeddings_child",
+        EMBEDDINGS_LOG_NAME,
+        prepare,
+    )
+
+
+def find_embeddings_files(*, data_dir: Path) -> tuple[Path, Path]:
+    """The embeddings model's weights and tokenizer, verified. Raises ModelUnavailable."""
+    weights, tokenizer = find_packaged(EMBEDDINGS_WEIGHTS), find_packaged(EMBEDDINGS_TOKENIZER)
+    verify_packaged(weights, EMBEDDINGS_WEIGHTS, data_dir=data_dir)
+    verify_packaged(tokenizer, EMBEDDINGS_TOKENIZER, data_dir=data_dir)
+    return weights, tokenizer
