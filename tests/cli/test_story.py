@@ -161,6 +161,7 @@ def _upstreams_that_speak_otherwise(operator: Operator) -> None:
     assert "output_price is missing" in operator.types(*model, code=2)
     seeing = operator.asks(*model, "--output-price", "1", "--images")
     assert seeing["takes_images"] is True
+    assert "chat, images" in operator.types("model", "list")
     operator.asks("model", "remove", "m")
     operator.asks("upstream", "remove", "talker")
 

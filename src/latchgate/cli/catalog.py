@@ -188,9 +188,13 @@ def model_list(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Jso
     answer = Place(data, config, as_json).perform("model.list")
     if as_json:
         return print_json(answer)
+    shown = [
+        {**row, "kind": "chat, images" if row["takes_images"] else row["kind"]}
+        for row in answer["models"]
+    ]
     return print_table(
-        answer["models"],
-        _MODEL_COLUMNS,
+        shown,
+        [name for name in _MODEL_COLUMNS if name != "takes_images"],
         when_empty="There are no models: latchgate model add ID --upstream NAME … adds one.",
     )
 

@@ -62,7 +62,12 @@ def print_table(
         is_number = name.endswith(("_usd", "_price")) or all(
             type(row.get(name)) is int for row in rows
         )
-        table.add_column(_title(name), justify="right" if is_number else "left", overflow="fold")
+        table.add_column(
+            _title(name),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=name == columns[0],  # it is what people copy
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
     _print(table)
