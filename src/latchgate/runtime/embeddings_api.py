@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/embeddings/create
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,7 +17,9 @@ from latchgate.runtime.encoder import DIMENSIONS, Vectors
 
 INPUTS_MAX = 2048
 #: A longer text is not even cut into tokens: they would be more than the window holds.
-TEXT_CHARS_MAX = 65_536
+TEXT_CHARS_MAX = 16_384
+#: Texts that are cut into tokens at a time: too much is found before all of it is in memory.
+TEXTS_AT_A_TIME = 32
 #: All inputs of one request together: half a minute of two cores.
 REQUEST_TOKENS_MAX = 100_000
 #: What BERT puts around every text.
@@ -88,20 +90,21 @@ def read(body: bytes, tokenizer: Tokenizer) -> Asked:
             f"This model's vectors have {DIMENSIONS} dimensions; shortened, they lose their sense.",
             "dimensions",
         )
-    texts = _texts(_inputs(said.input), tokenizer)
-    for text in texts:
+    texts, tokens = [], 0
+    for text in _texts(_inputs(said.input), tokenizer):
         if len(text) > EMBEDDINGS_WINDOW_TOKENS:
             raise _too_long(f"{len(text)} tokens")
-    asked = Asked(texts, is_base64=said.encoding_format == "base64")
-    if asked.tokens > REQUEST_TOKENS_MAX:
-        raise Refused(
-            400,
-            f"The inputs have {asked.tokens} tokens together; {REQUEST_TOKENS_MAX} are the most "
-            "for one request. Send fewer at a time.",
-            code="max_tokens_per_request",
-            param="input",
-        )
-    return asked
+        tokens += len(text)
+        if tokens > REQUEST_TOKENS_MAX:
+            raise Refused(
+                400,
+                f"The inputs of one request have at most {REQUEST_TOKENS_MAX} tokens together. "
+                "Send fewer at a time.",
+                code="max_tokens_per_request",
+                param="input",
+            )
+        texts.append(text)
+    return Asked(texts, is_base64=said.encoding_format == "base64")
 
 
 def _inputs(said: str | list[str | int | list[int]]) -> list[str] | list[list[int]]:
@@ -119,16 +122,19 @@ def _inputs(said: str | list[str | int | list[int]]) -> list[str] | list[list[in
     return texts or lists
 
 
-def _texts(inputs: list[str] | list[list[int]], tokenizer: Tokenizer) -> list[list[int]]:
+def _texts(inputs: list[str] | list[list[int]], tokenizer: Tokenizer) -> Iterator[list[int]]:
     if not all(inputs):
         raise _invalid("An input can't be empty.", "input")
     texts = [text for text in inputs if isinstance(text, str)]
     if not texts:
-        return [_around(tokens) for tokens in inputs if isinstance(tokens, list)]
+        yield from (_around(tokens) for tokens in inputs if isinstance(tokens, list))
+        return
     longest = max(map(len, texts))
     if longest > TEXT_CHARS_MAX:
         raise _too_long(f"{longest} characters")
-    return [list(encoded.ids) for encoded in tokenizer.encode_batch_fast(texts)]
+    for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        for encoded in tokenizer.encode_batch_fast(texts[start : start + TEXTS_AT_A_TIME]):
+            yield list(encoded.ids)
 
 
 def _around(tokens: list[int]) -> list[int]:

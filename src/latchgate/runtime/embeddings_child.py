@@ -27,8 +27,9 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-BODY_BYTES_MAX = 16 * 1024 * 1024
-CONNECTIONS_MAX = 512
+#: Far more than the most tokens of a request take.
+BODY_BYTES_MAX = 4 * 1024 * 1024
+CONNECTIONS_MAX = 1024
 KEEP_ALIVE_S = 120
 TEXT_THREADS = 2
 
