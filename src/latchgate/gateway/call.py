@@ -10,6 +10,7 @@ import structlog
 from latchgate.domain.errors import InvalidKey, LatchgateError, LedgerUnavailable
 from latchgate.domain.usage import NOTHING, Usage
 from latchgate.gateway.admit import SLICE_TOKENS
+from latchgate.gateway.repeats import GRACE_S
 from latchgate.gateway.request import ClientGone
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.journal import Journal
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
+    from latchgate.gateway.repeats import Repeat
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
 
@@ -79,6 +81,8 @@ class Call:
         self.status = 200
         self.first_byte_us: int | None = None
         self.charge_nanos = 0
+        #: The call may come again, and be joined.
+        self.repeat: Repeat | None = None
         self._connection: Connection | None = None
         #: What passes has used up the hold: nothing more is read until there is more.
         self.needs_more = False
@@ -162,14 +166,24 @@ class Call:
         return more, self.model.price.bound_nanos(0, more)
 
     def _on_gone(self) -> None:
-        self._stop("hung_up", ClientGone())
+        if self.repeat is None or self.prompt.is_stream:
+            self._stop("hung_up", ClientGone())
+        else:
+            # Its client may be about to send it again, and would then join this one.
+            self._request.call_later(GRACE_S, self._on_gone_for_good)
+
+    def _on_gone_for_good(self) -> None:
+        if self.repeat is None or not self.repeat.waiting:
+            self._stop("hung_up", ClientGone())
+        elif not self._is_settled:
+            self._request.call_later(GRACE_S, self._on_gone_for_good)
 
     def cut(self) -> None:
         """The key has ended: so does the call, and what it has used is charged."""
         self._stop("cut", InvalidKey("This API key was revoked while the call was running."))
 
     def _stop(self, outcome: Outcome, reason: Exception) -> None:
-        if self._end is None:
+        if self._end is None and not self._is_settled:
             self._end = reason
             self.outcome = outcome
             if self._connection is not None:

@@ -10,6 +10,7 @@ from latchgate.fibers import in_task
 from latchgate.gateway.admit import app_label
 from latchgate.gateway.call import Books, Call
 from latchgate.gateway.relay import relay_events, relay_whole
+from latchgate.gateway.repeats import Repeats
 from latchgate.gateway.request import ClientGone
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.dialects.table import ModelEndpoint
     from latchgate.gateway.directory import KeyEntry, ModelEntry
     from latchgate.gateway.prompt import Prompt
+    from latchgate.gateway.repeats import Answer, Repeat
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.pool import Pool
 
@@ -38,6 +40,7 @@ class Calls:
         self._books = books
         self._pool = pool
         self._bounds = bounds
+        self._repeats = Repeats()
 
     async def run(self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry) -> None:
         """Answer one call. Raises LatchgateError."""
@@ -47,6 +50,59 @@ class Calls:
         body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
         if entry.has_ended:  # while the body was on its way
             entry = await in_task(admission.get_key(request))
+        repeat = self._repeats.find(
+            entry.account_id, endpoint.path, request.headers, body, request.now_s
+        )
+        if repeat is None:
+            await self._run(endpoint, request, entry, body, None)
+        else:
+            await self._run_once(endpoint, request, entry, body, repeat)
+
+    async def _run_once(
+        self,
+        endpoint: ModelEndpoint,
+        request: GatewayRequest,
+        entry: KeyEntry,
+        body: bytes,
+        repeat: Repeat,
+    ) -> None:
+        """Run a call that may come again, or give the answer of the one that this repeats."""
+        while repeat.is_running:
+            answer = await self._join(request, repeat)
+            if answer is not None:
+                request.replay(answer)
+                return
+            # The call that was joined has failed: this one runs, unless another is quicker.
+        if repeat.answer is not None:
+            request.replay(repeat.answer)
+            return
+        repeat.is_running = True
+        request.start_recording()
+        try:
+            await self._run(endpoint, request, entry, body, repeat)
+        finally:
+            self._repeats.finish(repeat, request.recorded())
+
+    async def _join(self, request: GatewayRequest, repeat: Repeat) -> Answer | None:
+        """The answer of a call that runs just now."""
+        wait = repeat.join()
+        request.on_gone = lambda: wait.fail(ClientGone())
+        try:
+            return await wait
+        finally:
+            request.on_gone = None
+            repeat.leave(wait)
+
+    async def _run(
+        self,
+        endpoint: ModelEndpoint,
+        request: GatewayRequest,
+        entry: KeyEntry,
+        body: bytes,
+        repeat: Repeat | None,
+    ) -> None:
+        """Peek, admit, relay, settle. Raises LatchgateError."""
+        admission = self._admission
         model, prompt = endpoint.peek(body, lambda name: admission.get_model(name, entry))
         dialect = dialect_for(endpoint, model)
         request.rate_lines = admission.admit_rate(entry, prompt, request.now_s)
@@ -56,6 +112,7 @@ class Calls:
         if allowance is None:
             allowance = await in_task(admission.hold(entry, ask))
         call = self._open(request, entry, model, prompt, allowance)
+        call.repeat = repeat
         try:
             if prompt.is_stream:
                 await relay_events(call, request, self._pool, dialect)

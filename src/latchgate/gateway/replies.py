@@ -11,7 +11,7 @@ _EXPOSED = (
     "x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, "
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
     "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, "
-    "x-latchgate-cost-nanos, x-latchgate-remaining-nanos, x-latchgate-clamped"
+    "x-latchgate-cost-nanos, x-latchgate-remaining-nanos, x-latchgate-clamped, x-latchgate-replayed"
 )
 
 #: On every answer. Any page may call the API with a key of its own; a cookie is worth nothing here,

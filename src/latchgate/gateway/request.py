@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from latchgate.domain.errors import InvalidRequest, LatchgateError, LedgerUnavailable, TooLarge
 from latchgate.fibers import Wait
 from latchgate.gateway import replies
+from latchgate.gateway.repeats import Answer
 
 if TYPE_CHECKING:
     from latchgate.gateway.directory import KeyEntry
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 BODY_TIMEOUT_S = 60.0
 #: How long a refused upload's connection stays open, so that the refusal is not lost in a reset.
 LINGER_S = 1.0
+#: Says that an answer was given before, and is not charged again.
+REPLAYED = b"x-latchgate-replayed: true\r\n"
 _END = b"0\r\n\r\n"
 
 
@@ -40,6 +43,8 @@ class GatewayRequest:
         "_body_wait",
         "_handler",
         "_protocol",
+        "_recorded",
+        "_recording",
         "body",
         "disconnected",
         "error_body",
@@ -76,6 +81,8 @@ class GatewayRequest:
         self._protocol = protocol
         self._handler = handler
         self._body_wait: Wait[None] | None = None
+        self._recording: list[bytes] | None = None
+        self._recorded: Answer | None = None
         self.request_id = request_id
         self.method = method
         self.path = path
@@ -223,6 +230,8 @@ class GatewayRequest:
     # ── the answer ──────────────────────────────────────────────────────────────────────────────
     def send(self, status: int, body: bytes, *lines: bytes) -> None:
         """Send a whole answer."""
+        if self._recording is not None and status == 200:  # noqa: PLR2004 - OK
+            self._recorded = Answer(body, lines, is_stream=False)
         if self.disconnected or self.response_started:
             return
         self.response_started = True
@@ -277,15 +286,40 @@ class GatewayRequest:
 
     def write(self, data: bytes) -> None:
         """Send a piece of a stream as one chunk."""
+        if self._recording is not None:
+            self._recording.append(data)
         if not self.disconnected:
             self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end_stream(self, data: bytes) -> None:
         """Send the last piece of a stream; the call is over."""
+        if self._recording is not None:
+            self._recorded = Answer(b"".join((*self._recording, data)), (), is_stream=True)
         if not self.disconnected:
             last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             self._protocol.transport.write(last + _END)
             self._complete()
+
+    # ── the answer, once more ───────────────────────────────────────────────────────────────────
+    def start_recording(self) -> None:
+        """Keep what is answered, so that it can be given again."""
+        self._recording = []
+
+    def recorded(self) -> Answer | None:
+        """What was answered in whole; None for a refusal, or an answer that broke off."""
+        return self._recorded
+
+    def replay(self, answer: Answer) -> None:
+        """Give an answer again that an earlier call has got."""
+        if answer.is_stream:
+            self.start_stream(REPLAYED)
+            self.end_stream(answer.body)
+        else:
+            self.send(200, answer.body, *answer.lines, REPLAYED)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Have something done on the request's loop in so many seconds."""
+        self._protocol.loop.call_later(seconds, callback)
 
     def abort(self) -> None:
         """Cut the connection, so that nobody takes a part for the whole."""
