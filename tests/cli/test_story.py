@@ -121,8 +121,12 @@ def _accounts_and_credit(operator: Operator) -> None:
     assert history[0]["note"] == "thanks"
     assert operator.asks("account", "suspend", ADA)["state"] == "suspended"
     assert operator.asks("account", "resume", ADA)["state"] == "active"
-    assert operator.asks("account", "premium", ADA, "on")["is_premium_on"] is True
-    assert operator.asks("account", "premium", ADA, "off")["is_premium_on"] is False
+    switched = operator.asks("limit", "premium", ADA, "account", "on")
+    assert switched["premium"] == {"account": True, "key": True}
+    assert operator.asks("account", "show", ADA)["is_premium_on"] is True
+    assert "off for the key" in operator.types("limit", "premium", ADA, "key", "off")
+    listed = operator.asks("limit", "list", ADA)
+    assert listed["premium"] == {"account": True, "key": False}
     assert [row["email"] for row in operator.asks("account", "list")["accounts"]] == [ADA]
     assert ADA in operator.types("account", "list")
     assert operator.asks("audit")["agrees"] is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -106,30 +105,6 @@ def account_resume(
     if as_json:
         return print_json(answer)
     return print_line(f"{email} is active again.")
-
-
-class Switch(StrEnum):
-    """Two words for a switch."""
-
-    ON = "on"
-    OFF = "off"
-
-
-@account.command("premium")
-def account_premium(
-    email: Email,
-    switch: Annotated[Switch, typer.Argument(metavar="on|off", help="Allow them, or not.")],
-    *,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Let an account call models of the premium tier, or not."""
-    is_on = switch is Switch.ON
-    answer = Place(data, config, as_json).perform("account.premium", email=email, on=is_on)
-    if as_json:
-        return print_json(answer)
-    return print_line(f"{email} {'may' if is_on else 'may not'} call premium models.")
 
 
 @key.command("create")

@@ -30,6 +30,13 @@ class Period(StrEnum):
     MONTH = "month"
 
 
+class Switch(StrEnum):
+    """Two words for a switch."""
+
+    ON = "on"
+    OFF = "off"
+
+
 WhatArgument = Annotated[What, typer.Argument(metavar="account|key", help="What it binds.")]
 PeriodArgument = Annotated[
     Period, typer.Argument(metavar="day|week|month|none", help="For how long; none is for keys.")
@@ -75,6 +82,25 @@ def limit_list(
 ) -> None:
     """List what binds an account, its credit among it, and what is left of each."""
     _print(Place(data, config, as_json).perform("limit.list", email=email), as_json=as_json)
+
+
+@limit.command("premium")
+def limit_premium(
+    email: Email,
+    what: WhatArgument,
+    switch: Annotated[Switch, typer.Argument(metavar="on|off", help="Allow them, or not.")],
+    *,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let an account, or its key, call models of the premium tier, or not. A call needs both."""
+    place = Place(data, config, as_json)
+    is_on = switch is Switch.ON
+    answer = place.perform("limit.premium", email=email, what=what.value, on=is_on)
+    if as_json:
+        return print_json(answer)
+    return print_line(_premium_sentence(answer))
 
 
 @limit.command("time-zone")
@@ -127,4 +153,12 @@ def _print(answer: dict[str, Any], *, as_json: bool) -> None:
         return print_json(answer)
     columns = ("what", "period", "limit_usd", "spent_usd", "held_usd", "left_usd", "resets_at")
     print_table(answer["limits"], columns, when_empty="There are no limits.")
-    return print_line(f"Can be spent now: ${answer['available_usd']}")
+    print_line(f"Can be spent now: ${answer['available_usd']}")
+    return print_line(_premium_sentence(answer))
+
+
+def _premium_sentence(answer: dict[str, Any]) -> str:
+    words = (
+        f"{'on' if is_on else 'off'} for the {what}" for what, is_on in answer["premium"].items()
+    )
+    return f"Premium models: {', '.join(words)}"

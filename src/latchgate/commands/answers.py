@@ -67,6 +67,7 @@ def standing(standing: Standing) -> Answer:
     return {
         **money("available", standing.available_nanos),
         "time_zone": standing.time_zone,
+        "premium": standing.premium,
         "limits": [
             {
                 "what": view.kind.removesuffix("_limit"),

@@ -109,12 +109,6 @@ async def _account_resume(world: World, args: Arguments) -> Answer:
     return answers.account(await world.services.accounts.resume(email, CLI.actor))
 
 
-async def _account_premium(world: World, args: Arguments) -> Answer:
-    email, is_on = args.text("email"), args.flag("on")
-    args.close()
-    return answers.account(await world.services.accounts.set_premium(email, CLI.actor, is_on=is_on))
-
-
 async def _key_create(world: World, args: Arguments) -> Answer:
     email, name = args.text("email"), args.find_text("name") or ""
     replace, at_once = args.flag("replace"), args.flag("now")
@@ -178,6 +172,15 @@ async def _limit_set(world: World, args: Arguments) -> Answer:
     account = await world.services.accounts.get(email)
     limits = world.services.limits
     await limits.set_limit(account.account_id, f"{kind}_limit", period, amount_nanos, CLI)
+    return answers.standing(await limits.standing(account.account_id))
+
+
+async def _limit_premium(world: World, args: Arguments) -> Answer:
+    email, what, is_on = args.text("email"), args.text("what"), args.flag("on")
+    args.close()
+    account = await world.services.accounts.get(email)
+    limits = world.services.limits
+    await limits.set_premium(account.account_id, what, is_on=is_on, caller=CLI)
     return answers.standing(await limits.standing(account.account_id))
 
 
@@ -325,7 +328,6 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "account.list": _account_list,
     "account.suspend": _account_suspend,
     "account.resume": _account_resume,
-    "account.premium": _account_premium,
     "key.create": _key_create,
     "key.list": _key_list,
     "key.revoke": _key_revoke,
@@ -335,6 +337,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "limit.list": _limit_list,
     "limit.set": _limit_set,
     "limit.remove": _limit_set,
+    "limit.premium": _limit_premium,
     "limit.time-zone": _limit_time_zone,
     "limit.rate": _limit_rate,
     "upstream.add": _upstream_add,

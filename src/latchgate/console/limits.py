@@ -28,7 +28,9 @@ async def _limits_page(
     typed: Mapping[str, str] | None = None,
     error: LatchgateError | None = None,
 ) -> Response:
-    standing = await services_of(request).limits.standing(identity.account_id)
+    services = services_of(request)
+    standing = await services.limits.standing(identity.account_id)
+    models = await services.catalog.list_models()
     return page(
         request,
         "limits.html",
@@ -36,6 +38,7 @@ async def _limits_page(
         status=error.status if error else 200,
         standing=standing,
         settable=SETTABLE,
+        premium_models=[model.name for model in models if model.tier == "premium"],
         typed=typed if typed is not None else _written(standing),
         zones=sorted(available_timezones()),
         error=error,
@@ -79,6 +82,22 @@ async def save(request: Request, identity: LoggedIn) -> Response:
     except LatchgateError as error:
         return await _limits_page(request, identity, form, error)
     return RedirectResponse("/limits?notice=saved", _SEE_OTHER)
+
+
+@router.post("/limits/premium")
+async def switch_premium(request: Request, identity: LoggedIn) -> Response:
+    """Switch premium models on or off, for the account or for its key."""
+    form = await read_form(request)
+    try:
+        await services_of(request).limits.set_premium(
+            identity.account_id,
+            form.get("what", ""),
+            is_on=form.get("is_on") == "1",
+            caller=caller_of(request, identity),
+        )
+    except LatchgateError as error:
+        return await _limits_page(request, identity, error=error)
+    return RedirectResponse("/limits?notice=premium", _SEE_OTHER)
 
 
 def _amount(form: Mapping[str, str], name: str) -> int | None:

@@ -15,5 +15,7 @@ router = APIRouter()
 @router.get("/prices")
 async def show(request: Request, identity: LoggedIn) -> Response:
     """Every model on offer with its price of now."""
-    models = await services_of(request).catalog.list_models()
-    return page(request, "prices.html", identity=identity, models=models)
+    services = services_of(request)
+    models = await services.catalog.list_models()
+    standing = await services.limits.standing(identity.account_id)
+    return page(request, "prices.html", identity=identity, models=models, premium=standing.premium)

@@ -148,7 +148,7 @@ class Admission:
         if model.tier == "premium" and not entry.is_premium_on:
             raise NotFound(
                 f"The model '{name}' is a premium model, and premium models are switched off for "
-                "this account. Ask the operator to switch them on.",
+                "this key. Switch premium models on under Limits in the console.",
                 code="model_not_found",
                 param="model",
             )

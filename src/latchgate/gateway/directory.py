@@ -237,7 +237,7 @@ class Directory:
             state=row.state,
             is_suspended=row.account_state != "active",
             label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
-            is_premium_on=bool(row.is_premium_on),
+            is_premium_on=_is_premium_on(row),
             rate_terms=(row.requests_per_minute, row.tokens_per_minute),
             calls_at_once=row.calls_at_once,
             budgets=budgets,
@@ -299,7 +299,7 @@ class Directory:
             self._forget(key_id, self._digest_of[key_id])
 
     async def on_limits_changed(self, account_id: str) -> None:
-        """An account's budgets, time zone or rates have changed: they bind the next call."""
+        """An account's budgets, switches, zone or rates have changed: they bind the next call."""
         self._changed()
 
         def transaction(conn: Connection) -> tuple[AnyRow, tuple[BudgetEntry, ...]]:
@@ -309,6 +309,7 @@ class Directory:
         for entry in self._by_digest.values():
             if entry.account_id == account_id:
                 entry.bind(budgets, get_zone(account.time_zone))
+                entry.is_premium_on = _is_premium_on(account)
                 entry.rate_terms = (account.requests_per_minute, account.tokens_per_minute)
                 entry.calls_at_once, entry.rates = account.calls_at_once, None
 
@@ -316,6 +317,11 @@ class Directory:
 def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, tuple[BudgetEntry, ...]] | None:
     row = key_rows.find_by_public_id(conn, public_id)
     return None if row is None else (row, _budgets(conn, row.account_id))
+
+
+def _is_premium_on(row: AnyRow) -> bool:
+    """Both switches of a row that has an account's columns: the account's and its key's."""
+    return bool(row.is_premium_on and row.is_key_premium_on)
 
 
 def _budgets(conn: Connection, account_id: str) -> tuple[BudgetEntry, ...]:

@@ -231,11 +231,6 @@ class Accounts:
         """Let a suspended account call again. Raises NotFound."""
         return await self._change(email, actor, "account.resume", state="active")
 
-    async def set_premium(self, email: str, actor: str, *, is_on: bool) -> AccountView:
-        """Let an account call premium models, or not. Raises NotFound."""
-        action = "account.premium_on" if is_on else "account.premium_off"
-        return await self._change(email, actor, action, is_premium_on=int(is_on))
-
     async def _change(self, email: str, actor: str, action: str, **values: object) -> AccountView:
         now_us = self._clock.now_us()
 

@@ -34,6 +34,9 @@ SETTABLE: dict[str, tuple[Period, ...]] = {
     rows.KEY_LIMIT: PERIODS,
 }
 
+#: Who can be let call premium models, and the switch's column.
+PREMIUM = {"account": "is_premium_on", "key": "is_key_premium_on"}
+
 
 @dataclass(frozen=True, slots=True)
 class LimitView:
@@ -54,10 +57,12 @@ class LimitView:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every budget that binds an account, its credit among them."""
+    """Every budget that binds an account, its credit among them, and its switches."""
 
     limits: tuple[LimitView, ...]
     time_zone: str
+    #: Whether the account, and its key, may call premium models: a call needs both.
+    premium: dict[str, bool]
 
     @property
     def binding(self) -> LimitView:
@@ -97,17 +102,19 @@ class Limits:
         await self._in_flight.settle()
         now_us = self._clock.now_us()
 
-        def transaction(conn: Connection) -> tuple[str, list[tuple[AnyRow, AnyRow | None, int]]]:
-            time_zone = account_rows.get_time_zone(conn, account_id)
-            zone, found = get_zone(time_zone), []
+        def transaction(conn: Connection) -> tuple[AnyRow, list[tuple[AnyRow, AnyRow | None, int]]]:
+            account = account_rows.get_account(conn, account_id)
+            zone, found = get_zone(account.time_zone), []
             for budget in rows.list_budgets(conn, account_id):
                 window = window_at(budget.id, budget.period, zone, now_us)
                 found.append((budget, rows.find_window(conn, window), window.ends_us))
-            return time_zone, found
+            return account, found
 
-        time_zone, found = await self._store.read(transaction)
-        views = tuple(self._view(get_zone(time_zone), now_us, *row) for row in found)
-        return Standing(views, time_zone)
+        account, found = await self._store.read(transaction)
+        zone = get_zone(account.time_zone)
+        views = tuple(self._view(zone, now_us, *row) for row in found)
+        premium = {what: bool(getattr(account, column)) for what, column in PREMIUM.items()}
+        return Standing(views, account.time_zone, premium)
 
     def _view(
         self, zone: ZoneInfo, now_us: int, budget: AnyRow, figures: AnyRow | None, ends_us: int
@@ -159,6 +166,31 @@ class Limits:
         budget_id = await self._store.write(transaction)
         if budget_id is not None:
             await self._on_changed(account_id, budget_id)
+
+    async def set_premium(self, account_id: str, what: str, *, is_on: bool, caller: Caller) -> None:
+        """Let the account, or its key, call premium models, or not. Raises InvalidRequest.
+
+        A call needs both. The key's switch is the account's to keep: a fresh key finds it as it is.
+        """
+        if what not in PREMIUM:
+            raise InvalidRequest("Premium models are for the account or the key.", param="what")
+
+        def transaction(conn: Connection) -> bool:
+            column = PREMIUM[what]
+            if bool(getattr(account_rows.get_account(conn, account_id), column)) == is_on:
+                return False
+            account_rows.set_account(conn, account_id, **{column: int(is_on)})
+            record(
+                conn,
+                at_us=self._clock.now_us(),
+                account_id=account_id,
+                caller=caller,
+                action=f"{what}.premium_{'on' if is_on else 'off'}",
+            )
+            return True
+
+        if await self._store.write(transaction):
+            await self._on_changed(account_id, "")
 
     async def set_time_zone(self, account_id: str, name: str, caller: Caller) -> None:
         """Choose at whose midnight limits begin anew. Raises InvalidRequest."""

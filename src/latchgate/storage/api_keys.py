@@ -50,6 +50,7 @@ def find_by_public_id(conn: Connection, public_id: str) -> AnyRow | None:
             _keys.last_four,
             accounts.c.state.label("account_state"),
             accounts.c.is_premium_on,
+            accounts.c.is_key_premium_on,
             accounts.c.time_zone,
             accounts.c.requests_per_minute,
             accounts.c.tokens_per_minute,

@@ -84,6 +84,8 @@ accounts = _table(
     _int("tokens_per_minute", null=True),
     _int("calls_at_once", null=True),
     _int("created_us"),
+    # Whether the key may call premium models, where the account may; it outlives the key.
+    _int("is_key_premium_on", default="1"),
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
 )
 

@@ -33,6 +33,20 @@ class TimeZoneAsked(Asked):
     time_zone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])]
 
 
+class PremiumAsked(Asked):
+    """A switch for premium models: the account's, or its key's. A call needs both."""
+
+    what: Literal["account", "key"]
+    is_on: bool
+
+
+class PremiumAnswered(Answered):
+    """The switches for premium models; a fresh key finds its own as it was."""
+
+    account: bool
+    key: bool
+
+
 class LimitAnswered(Answered):
     """One budget that binds, in its running window."""
 
@@ -55,6 +69,7 @@ class LimitsAnswered(Answered):
     available_nanos: int
     available_usd: str
     time_zone: str
+    premium: PremiumAnswered
     data: list[LimitAnswered]
 
 
@@ -81,6 +96,15 @@ async def set_limit(request: Request, identity: LoggedIn, asked: LimitAsked) -> 
     return _answered(await limits.standing(identity.account_id))
 
 
+@router.put("/premium", operation_id="setPremium")
+async def set_premium(request: Request, identity: LoggedIn, asked: PremiumAsked) -> LimitsAnswered:
+    """Let the account, or its key, call premium models, or not. It binds the next call."""
+    limits = services_of(request).limits
+    caller = caller_of(request, identity)
+    await limits.set_premium(identity.account_id, asked.what, is_on=asked.is_on, caller=caller)
+    return _answered(await limits.standing(identity.account_id))
+
+
 @router.put("/time-zone", operation_id="setTimeZone")
 async def set_time_zone(
     request: Request, identity: LoggedIn, asked: TimeZoneAsked
@@ -96,6 +120,7 @@ def _answered(standing: Standing) -> LimitsAnswered:
         available_nanos=standing.available_nanos,
         available_usd=format_usd(standing.available_nanos),
         time_zone=standing.time_zone,
+        premium=PremiumAnswered(**standing.premium),
         data=[_limit(view) for view in standing.limits],
     )
 
