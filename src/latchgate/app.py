@@ -203,7 +203,7 @@ def _services(parts: _Parts) -> Services:
         limits=Limits(
             store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
         ),
-        usage=UsageService(store, in_flight),
+        usage=UsageService(store, clock, in_flight),
         catalog=Catalog(store, clock, parts.vault, directory.load_models),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,

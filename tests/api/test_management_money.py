@@ -84,6 +84,9 @@ async def test_another_accounts_key_looks_like_a_missing_one(management: Managem
         ("/api/usage?limit=0", "limit"),
         ("/api/usage?limit=201", "limit"),
         ("/api/usage?limit=many", "limit"),
+        ("/api/usage/summary?days=0", "days"),
+        ("/api/usage/summary?days=367", "days"),
+        ("/api/usage/summary?days=2026-01-01", "days"),
         ("/api/billing?before=%27%20OR%201=1", "before"),
         ("/api/usage?before=" + "x" * 9000, "before"),
     ],
@@ -160,8 +163,19 @@ async def test_a_call_is_on_its_own_accounts_usage_and_in_its_sum(
         receipt = (await ada.get(f"/api/usage/{call['request_id']}")).json()
         assert receipt["charge_usd"] == call["charge_usd"]
         assert receipt["input_price_usd"] == "0.10"
+        summary = (await ada.get("/api/usage/summary?days=1")).json()
+        for part in (*summary["by_day"], *summary["by_app"], *summary["by_model"]):
+            assert {name: part[name] for name in usage["totals"]} == summary["totals"]
+        assert summary["totals"] == usage["totals"]
+        assert summary["by_app"][0]["app"] == call["app"] == "unknown"
+        assert (summary["by_model"][0]["model"], summary["by_model"][0]["tier"]) == (
+            "m",
+            "standard",
+        )
+        assert summary["other_apps"]["calls"] == 0
         billing = (await ada.get("/api/billing")).json()
         assert billing["spent_nanos"] == call["charge_nanos"]
         assert billing["available_nanos"] == 1 * USD - call["charge_nanos"]
         assert (await grace.get("/api/usage")).json()["data"] == []
+        assert (await grace.get("/api/usage/summary")).json()["by_app"] == []
         assert (await grace.get(f"/api/usage/{call['request_id']}")).status_code == 404

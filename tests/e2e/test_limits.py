@@ -6,7 +6,7 @@ import openai
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.test_story import ask, client, create_key, press_done, sign_up
+from tests.e2e.test_story import MODEL, ask, client, create_key, press_done, sign_up
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -43,4 +43,64 @@ def test_a_limit_set_in_the_console_binds_the_next_call(
     page.get_by_label("Each month").first.fill("")
     page.get_by_role("button", name="Save limits").click()
     ask(sdk)
+    context.close()
+
+
+def test_premium_is_off_until_its_owner_switches_it_on(
+    browser: Browser, server: ServerProcess
+) -> None:
+    server.cli(
+        *("model", "add", "dear", "--upstream", "embedded", "--upstream-model", MODEL),
+        *("--input-price", "3", "--output-price", "15", "--context", "4096", "--tier", "premium"),
+    )
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    sign_up(page, server, "thrifty@example.com")
+    sdk = client(server, create_key(page, "Thrifty"))
+    press_done(page)
+    with pytest.raises(openai.NotFoundError, match="under Limits in the console"):
+        ask(sdk, "dear")
+    assert "dear" not in {model.id for model in sdk.models.list()}
+
+    page.get_by_role("link", name="Limits").first.click()
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.get_by_text("Premium models are on.")).to_be_visible()
+    ask(sdk, "dear")
+    page.get_by_role("link", name="Usage").first.click()
+    for region in ("By model", "All calls"):
+        expect(page.get_by_role("region", name=region)).to_contain_text("Premium")
+
+    page.get_by_role("link", name="Limits").first.click()
+    page.get_by_role("button", name="Switch off").last.click()  # the key's
+    with pytest.raises(openai.NotFoundError):
+        ask(sdk, "dear")
+    ask(sdk)
+    context.close()
+    server.cli("model", "remove", "dear")
+
+
+def test_an_apps_name_is_shown_as_text_and_its_sums_for_the_chosen_period(
+    browser: Browser, server: ServerProcess
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    sign_up(page, server, "many@example.com")
+    sdk = client(server, create_key(page, "Many"))
+    press_done(page)
+    strange = "<img src=x onerror=alert(1)>"
+    costs = {
+        name: sum(ask(sdk.with_options(default_headers={"X-Title": name}))[2] for _ in range(times))
+        for name, times in ((strange, 1), ("Desk", 2))
+    }
+    page.get_by_role("link", name="Usage").first.click()
+    page.get_by_role("link", name="Today").click()
+    rows = page.get_by_role("region", name="By app").locator("tbody tr")
+    shown = {}
+    for row in rows.all():
+        name, _, calls, *_, spent = row.locator("td").all_text_contents()
+        shown[name] = (int(calls), int(spent.replace("$", "").replace(".", "")))
+    assert shown == {strange: (1, costs[strange]), "Desk": (2, costs["Desk"])}
+    assert page.locator("img").count() == 0
     context.close()

@@ -60,10 +60,10 @@ def client(server: ServerProcess, secret: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=0)
 
 
-def ask(sdk: openai.OpenAI) -> tuple[int, int, int]:
+def ask(sdk: openai.OpenAI, model: str = MODEL) -> tuple[int, int, int]:
     """One whole answer: tokens in, out, and what it cost."""
     answer = sdk.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "Say hello."}], max_tokens=12
+        model=model, messages=[{"role": "user", "content": "Say hello."}], max_tokens=12
     )
     assert answer.choices[0].message.content
     assert answer.usage
@@ -104,7 +104,7 @@ def test_the_whole_story(page: Page, context: BrowserContext, server: ServerProc
     calls = [ask(sdk), ask_streamed(sdk)]
 
     page.get_by_role("link", name="Usage").first.click()
-    rows = page.get_by_role("row").filter(has_text=MODEL)
+    rows = page.get_by_role("region", name="All calls").get_by_role("row").filter(has_text=MODEL)
     expect(rows).to_have_count(2)
     for shown, (tokens_in, tokens_out, cost) in zip(
         reversed(rows.all()), calls, strict=True
@@ -114,6 +114,10 @@ def test_the_whole_story(page: Page, context: BrowserContext, server: ServerProc
         assert Decimal(cells[7].strip("$")) == Decimal(cost) / 10**9
 
     spent = Decimal(sum(cost for _, _, cost in calls)) / 10**9
+    for region, name in (("By app", "OpenAI/Python"), ("By model", MODEL)):
+        (row,) = page.get_by_role("region", name=region).locator("tbody tr").all()
+        expect(row).to_contain_text(name)
+        assert Decimal((row.locator("td").last.text_content() or "").strip("$")) == spent
     page.get_by_role("link", name="Credit").first.click()
     assert figure(page, "Credit") == Decimal(5)
     assert figure(page, "Spent") == spent

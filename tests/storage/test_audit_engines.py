@@ -36,9 +36,11 @@ SPOILED = {
     "UPDATE usage_events SET charge_nanos = 3100": (
         "account acct_test: credit/none/0 spent 3200, its calls 3100",
         "posting pst_",
+        "account acct_test: day ",
         "call req_",
         "call req_",
     ),
+    "UPDATE usage_days SET output_tokens = 4": ("account acct_test: day ",),
     "UPDATE usage_events SET overrun_nanos = 1": (
         "the overrun account has 0, usage events say 1",
         "call req_",

@@ -124,6 +124,25 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
         ("UPDATE usage_events SET api_key_id = :other_key WHERE request_id = :call",),
         "call {call}: its key belongs to another account",
     ),
+    "a day's sum": (
+        ("UPDATE usage_days SET charge_nanos = 1 WHERE api_key_id = :other_key",),
+        "account acct_other: day ",
+    ),
+    "a day's sums that still cancel": (
+        (
+            "UPDATE usage_days SET input_tokens = input_tokens + 1 WHERE api_key_id = :other_key",
+            "UPDATE usage_days SET output_tokens = output_tokens - 1 WHERE api_key_id = :other_key",
+        ),
+        "of unknown differs from its calls by 2",
+    ),
+    "a day deleted": (
+        ("DELETE FROM usage_days WHERE api_key_id = :other_key",),
+        "of unknown differs from its calls by ",
+    ),
+    "when a key was last used": (
+        ("UPDATE usage_days SET last_used_us = last_used_us + 1 WHERE api_key_id = :other_key",),
+        "of unknown differs from its calls by 1",
+    ),
     "a call that no posting charges": (
         ("UPDATE usage_events SET posting_id = NULL WHERE request_id = :call",),
         "call {call}: it is charged 3200, but by no usage posting of its account",

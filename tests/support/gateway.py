@@ -302,7 +302,7 @@ async def _build(
         api_keys=api_keys,
         billing=Billing(store, clock, in_flight, engine.purse.on_credit),
         limits=Limits(store, clock, in_flight, engine.on_limits_changed),
-        usage=UsageService(store, in_flight),
+        usage=UsageService(store, clock, in_flight),
         catalog=Catalog(store, clock, vault, directory.load_models),
         model_server=model_server,
         journal_folder=journal_folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from latchgate.clock import DAY_US, SECOND_US
+from latchgate.clock import SECOND_US
 from latchgate.console.rendering import page
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
@@ -18,9 +19,12 @@ from latchgate.services.usage import Receipt, UsageTotals
 
 router = APIRouter()
 
-DAYS_SHOWN = 30
+#: The periods to choose from, in days with today (UTC), and their names.
+PERIODS = {1: "Today", 7: "7 days", 30: "30 days", 90: "90 days"}
+DAYS_USUAL = 30
 CALLS_PER_PAGE = 50
 BAR_HEIGHT = 100
+DAYS_PER_LABEL = {7: 1, 30: 7, 90: 21}
 _NO_CALLS = UsageTotals(0, 0, 0, 0, 0)
 
 
@@ -36,23 +40,23 @@ class Bar:
 
 @router.get("/usage")
 async def show(request: Request, identity: LoggedIn) -> Response:
-    """The last thirty days, and the calls, newest first."""
+    """A period's sums, by day, app and model; and all calls, newest first."""
     services = services_of(request)
-    account_id = identity.account_id
-    today_us = services.clock.now_us() // DAY_US * DAY_US
-    since_us = today_us - (DAYS_SHOWN - 1) * DAY_US
     before = request.query_params.get("before")
+    days = _days(request.query_params.get("days", ""))
     calls, next_page = await services.usage.list_events(
-        account_id, before=before, limit=CALLS_PER_PAGE
+        identity.account_id, before=before, limit=CALLS_PER_PAGE
     )
-    bars = _bars(today_us, await services.usage.by_day(account_id, since_us=since_us))
+    summary = await services.usage.summary(identity.account_id, days=days)
+    bars = _bars(services.clock.now_us(), summary.by_day, days)
     return page(
         request,
         "usage.html",
         identity=identity,
-        totals=await services.usage.totals(account_id, since_us=since_us),
+        summary=summary,
         bars=bars,
-        days=DAYS_SHOWN,
+        days=days,
+        periods=PERIODS,
         most_nanos=max((bar.totals.charge_nanos for bar in bars), default=0),
         calls=calls,
         before=before,
@@ -60,17 +64,24 @@ async def show(request: Request, identity: LoggedIn) -> Response:
     )
 
 
-def _bars(today_us: int, days: list[tuple[str, UsageTotals]]) -> list[Bar]:
+def _days(text: str) -> int:
+    """One of the periods that the page offers; the usual one for anything else."""
+    return next((days for days in PERIODS if str(days) == text), DAYS_USUAL)
+
+
+def _bars(now_us: int, by_day: Iterable[tuple[str, UsageTotals]], days: int) -> list[Bar]:
     """A bar for every day, the empty ones too; what was spent at all is at least visible."""
-    spent = dict(days)
-    most = max((totals.charge_nanos for _, totals in days), default=0)
-    today = datetime.fromtimestamp(today_us // SECOND_US, UTC).date()
+    if days == 1:
+        return []
+    used = dict(by_day)
+    most = max((totals.charge_nanos for totals in used.values()), default=0)
+    today = datetime.fromtimestamp(now_us // SECOND_US, UTC).date()
     bars = []
-    for back in range(DAYS_SHOWN - 1, -1, -1):
+    for back in range(days - 1, -1, -1):
         date = today - timedelta(days=back)
-        totals = spent.get(date.isoformat(), _NO_CALLS)
+        totals = used.get(date.isoformat(), _NO_CALLS)
         height = -(-totals.charge_nanos * BAR_HEIGHT // most) if most else 0
-        is_labelled = back % 7 == 0
+        is_labelled = back % DAYS_PER_LABEL[days] == 0
         label = f"{date.day} {date:%b}" if is_labelled else ""
         bars.append(Bar(f"{date.day} {date:%b}", label, totals, height))
     return bars

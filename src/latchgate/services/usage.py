@@ -7,14 +7,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from latchgate.clock import DAY_US, SECOND_US
-from latchgate.domain.errors import NotFound
+from latchgate.domain.errors import InvalidRequest, NotFound
 from latchgate.domain.ids import is_id
 from latchgate.services.billing import InFlight, check_page
+from latchgate.storage import usage_days
 from latchgate.storage import usage_events as rows
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from latchgate.clock import Clock
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
+
+#: The longest period that a summary covers.
+PERIOD_DAYS_MAX = 366
+#: Apps, and models, that a summary names; what the others used stays in its total.
+NAMES_LISTED_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class UsageView:
     ended_us: int
     first_byte_us: int | None
     model: str
+    tier: str
     app: str
     api_key_id: str
     key_name: str
@@ -62,12 +72,67 @@ class UsageTotals:
     output_tokens: int
     charge_nanos: int
 
+    def __sub__(self, other: UsageTotals) -> UsageTotals:
+        """What is left of a sum when a part of it is taken out."""
+        return UsageTotals(
+            self.calls - other.calls,
+            self.input_tokens - other.input_tokens,
+            self.cached_tokens - other.cached_tokens,
+            self.output_tokens - other.output_tokens,
+            self.charge_nanos - other.charge_nanos,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AppUsage:
+    """What one app used. Its name is what it says of itself: shown as text, never trusted."""
+
+    app: str
+    last_used_us: int
+    totals: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What was used of one model."""
+
+    model: str
+    tier: str
+    totals: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSummary:
+    """What an account used in the last days (UTC), today among them: one sum, cut three ways."""
+
+    since_us: int
+    totals: UsageTotals
+    #: Each day (``2026-11-23``) that has calls, oldest first.
+    by_day: tuple[tuple[str, UsageTotals], ...]
+    #: The dearest first, at most 50 of each.
+    by_app: tuple[AppUsage, ...]
+    by_model: tuple[ModelUsage, ...]
+
+    @property
+    def by_other_apps(self) -> UsageTotals:
+        """What the apps used that are not named."""
+        rest = self.totals
+        for app in self.by_app:
+            rest -= app.totals
+        return rest
+
+    @property
+    def premium_nanos(self) -> int:
+        """What was charged for the premium models that are named."""
+        return sum(m.totals.charge_nanos for m in self.by_model if m.tier == "premium")
+
 
 class UsageService:
     """Reads usage; every answer first lets what is in flight be posted."""
 
-    def __init__(self, store: Store, in_flight: InFlight) -> None:
+    def __init__(self, store: Store, clock: Clock, in_flight: InFlight) -> None:
         self._store = store
+        self._clock = clock
         self._in_flight = in_flight
 
     async def list_events(
@@ -95,24 +160,39 @@ class UsageService:
     async def totals(
         self, account_id: str, *, since_us: int = 0, api_key_id: str | None = None
     ) -> UsageTotals:
-        """The sum of all calls since ``since_us``, or of those with one key."""
+        """The sum of all calls from the UTC day on that begins at ``since_us``, or of one key's."""
         await self._in_flight.settle()
         row = await self._store.read(
-            rows.sum_events, account_id, since_us=since_us, api_key_id=api_key_id
+            usage_days.sum_all, account_id, since_us=since_us, api_key_id=api_key_id
         )
         return _totals(row)
 
-    async def by_day(self, account_id: str, *, since_us: int) -> list[tuple[str, UsageTotals]]:
-        """The sums of each day (``2026-11-23``, UTC) that has calls, oldest first."""
+    async def summary(self, account_id: str, *, days: int) -> UsageSummary:
+        """What was used in the last ``days`` days, today among them. Raises InvalidRequest."""
+        if not 1 <= days <= PERIOD_DAYS_MAX:
+            raise InvalidRequest(f"A period has 1 to {PERIOD_DAYS_MAX} days.", param="days")
         await self._in_flight.settle()
-        found = await self._store.read(
-            rows.sum_events_by_day, account_id, since_us=since_us, day_us=DAY_US
-        )
-        return [(_date(row.day), _totals(row)) for row in found]
+        since_us = (self._clock.now_us() // DAY_US - days + 1) * DAY_US
+
+        def transaction(conn: Connection) -> UsageSummary:
+            most = NAMES_LISTED_MAX
+            totals = usage_days.sum_all(conn, account_id, since_us=since_us)
+            by_day = usage_days.sum_by_day(conn, account_id, since_us=since_us)
+            by_app = usage_days.sum_by_app(conn, account_id, since_us=since_us, limit=most)
+            by_model = usage_days.sum_by_model(conn, account_id, since_us=since_us, limit=most)
+            return UsageSummary(
+                since_us,
+                _totals(totals),
+                tuple((_date(row.starts_us), _totals(row)) for row in by_day),
+                tuple(AppUsage(row.app, row.last_used_us, _totals(row)) for row in by_app),
+                tuple(ModelUsage(row.model, row.tier, _totals(row)) for row in by_model),
+            )
+
+        return await self._store.read(transaction)
 
 
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * DAY_US / SECOND_US, UTC).date().isoformat()
+def _date(starts_us: int) -> str:
+    return datetime.fromtimestamp(starts_us // SECOND_US, UTC).date().isoformat()
 
 
 def _totals(row: AnyRow) -> UsageTotals:
@@ -128,6 +208,7 @@ def _view(row: AnyRow) -> UsageView:
         ended_us=row.ended_us,
         first_byte_us=row.first_byte_us,
         model=row.model,
+        tier=row.tier,
         app=row.app,
         api_key_id=row.api_key_id,
         key_name=row.key_name,

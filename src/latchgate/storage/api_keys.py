@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, cast, func, insert, select, text, update
 
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import accounts, api_keys, usage_events
+from latchgate.storage.tables import Int64, accounts, api_keys, usage_days, usage_events
 
 LIVE, PENDING, REPLACED, REVOKED = "live", "pending", "replaced", "revoked"
 USABLE = (LIVE, PENDING)
@@ -67,37 +67,38 @@ def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None
     conn.execute(update(api_keys).where(_keys.id == key_id).values(state=state, ended_us=ended_us))
 
 
-def _with_usage() -> Select[Any]:
-    used = usage_events.c
-    newest = usage_events.alias("newest").c
+def _with_usage(keys: Select[Any]) -> Select[Any]:
+    """A few keys, with what each has cost: the sums of its days, and its newest event."""
+    chosen = keys.subquery("chosen")
+    used, newest = usage_days.c, usage_events.c
     last_app = (
         select(newest.app)
-        .where(newest.api_key_id == _keys.id)
+        .where(newest.api_key_id == chosen.c.id)
         .order_by(newest.started_us.desc())
         .limit(1)
-        .correlate(api_keys)
         .scalar_subquery()
     )
     return (
         select(
-            api_keys,
-            func.count(used.request_id).label("calls"),
-            func.coalesce(func.sum(used.charge_nanos), 0).label("spent_nanos"),
-            func.max(used.started_us).label("last_used_us"),
+            chosen,
+            cast(func.coalesce(func.sum(used.calls), 0), Int64).label("calls"),
+            cast(func.coalesce(func.sum(used.charge_nanos), 0), Int64).label("spent_nanos"),
+            func.max(used.last_used_us).label("last_used_us"),
             func.coalesce(last_app, "").label("last_app"),
         )
-        .outerjoin(usage_events, used.api_key_id == _keys.id)
-        .group_by(*api_keys.columns)
+        .outerjoin(usage_days, used.api_key_id == chosen.c.id)
+        .group_by(*chosen.c)
     )
 
 
 def list_keys(conn: Connection, account_id: str, *, limit: int) -> Sequence[AnyRow]:
     """An account's keys with what each has cost: usable ones first, then the newest."""
     rank = case((_keys.state.in_(USABLE), 0), else_=1)
-    query = _with_usage().where(_keys.account_id == account_id)
-    return conn.execute(query.order_by(rank, _keys.created_us.desc()).limit(limit)).all()
+    keys = select(api_keys, rank.label("rank")).where(_keys.account_id == account_id)
+    chosen = keys.order_by(rank, _keys.created_us.desc()).limit(limit)
+    return conn.execute(_with_usage(chosen).order_by(text("rank"), text("created_us DESC"))).all()
 
 
 def get_key(conn: Connection, key_id: str) -> AnyRow:
     """One key with what it has cost."""
-    return conn.execute(_with_usage().where(_keys.id == key_id)).one()
+    return conn.execute(_with_usage(select(api_keys).where(_keys.id == key_id))).one()

@@ -15,6 +15,7 @@ from latchgate.storage.journal_file import CloseRecord, OpenRecord
 from latchgate.storage.leases import advance_offset, expect_one, move_lease
 from latchgate.storage.ledger import post
 from latchgate.storage.tables import budget_windows, budgets
+from latchgate.storage.usage_days import add_events
 from latchgate.storage.usage_events import insert_events
 
 _windows = budget_windows.c
@@ -48,7 +49,9 @@ def post_calls(
         return _spent(conn, [record for record in records if record.charge_nanos])
     posting_ids = _post_charges(conn, records, now_us)
     if records:
-        insert_events(conn, [_event(record, posting_ids) for record in records])
+        events = [_event(record, posting_ids) for record in records]
+        insert_events(conn, events)
+        add_events(conn, events)
     spent = _spent(conn, [record for record in records if record.charge_nanos])
     for window, amounts in spent.items():
         _spend(conn, epoch_id, window, amounts)
@@ -117,7 +120,9 @@ def _spend(conn: Connection, epoch_id: str, window: Window, amounts: Spent) -> N
 def post_interrupted(conn: Connection, records: Sequence[OpenRecord], *, now_us: int) -> None:
     """Show calls that a crash has cut: interrupted, not charged."""
     if records:
-        insert_events(conn, [_interrupted_event(record, now_us) for record in records])
+        events = [_interrupted_event(record, now_us) for record in records]
+        insert_events(conn, events)
+        add_events(conn, events)
 
 
 def _post_charges(conn: Connection, records: Sequence[CloseRecord], now_us: int) -> dict[str, str]:

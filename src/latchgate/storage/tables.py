@@ -4,6 +4,7 @@ people    users ─ memberships ─ accounts;  sessions, password_resets, invita
 keys      api_keys (a secret is kept as a peppered HMAC only)
 catalog   upstreams ─ models ─ prices (versions, never edited)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
+          usage_days (what a day's events add up to)
 engine    budgets ─ budget_windows;  epochs ─ leases
 """
 
@@ -300,6 +301,24 @@ usage_events = _table(
     Index("ix_usage_events_account_id_started_us", "account_id", "started_us"),
     Index("ix_usage_events_api_key_id_started_us", "api_key_id", "started_us"),
     Index("ix_usage_events_posting_id", "posting_id"),
+)
+
+# What the events of a UTC day add up to: pages sum these rows, and the audit derives them again.
+usage_days = _table(
+    "usage_days",
+    _ref("account_id", "accounts.id"),
+    _int("starts_us"),
+    _ref("api_key_id", "api_keys.id"),
+    _text("app"),
+    _ref("price_id", "prices.id"),
+    _int("calls"),
+    _int("input_tokens"),
+    _int("cached_tokens"),
+    _int("output_tokens"),
+    _int("charge_nanos"),
+    _int("last_used_us"),
+    PrimaryKeyConstraint("account_id", "starts_us", "api_key_id", "app", "price_id"),
+    Index("ix_usage_days_api_key_id", "api_key_id"),
 )
 
 # ── engine ──────────────────────────────────────────────────────────────────────────────────────

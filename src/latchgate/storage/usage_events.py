@@ -8,10 +8,10 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, func, or_, select, text
+from sqlalchemy import Connection, Select, and_, or_, select, text
 
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import api_keys, prices, usage_events
+from latchgate.storage.tables import api_keys, models, prices, usage_events
 
 _used = usage_events.c
 _COLUMNS = usage_events.c.keys()
@@ -55,9 +55,20 @@ def find_event_ids(conn: Connection, request_ids: Sequence[str]) -> set[str]:
     return set(conn.execute(query).scalars())
 
 
-def _with_key() -> Select[Any]:
-    return select(usage_events, api_keys.c.name.label("key_name")).join(
-        api_keys, api_keys.c.id == _used.api_key_id
+def _with_terms() -> Select[Any]:
+    return (
+        select(
+            usage_events,
+            api_keys.c.name.label("key_name"),
+            models.c.tier,
+            prices.c.version.label("price_version"),
+            prices.c.input_picos,
+            prices.c.cached_picos,
+            prices.c.output_picos,
+        )
+        .join(api_keys, api_keys.c.id == _used.api_key_id)
+        .join(prices, prices.c.id == _used.price_id)
+        .join(models, models.c.id == prices.c.model_id)
     )
 
 
@@ -65,7 +76,7 @@ def list_events(
     conn: Connection, account_id: str, *, before: str | None, limit: int
 ) -> Sequence[AnyRow]:
     """An account's events, newest first, older than the event ``before``."""
-    query = _with_key().where(_used.account_id == account_id)
+    query = _with_terms().where(_used.account_id == account_id)
     if before is not None:
         at_us = (
             select(_used.started_us)
@@ -84,48 +95,5 @@ def list_events(
 
 def find_event(conn: Connection, account_id: str, request_id: str) -> AnyRow | None:
     """One event of an account, with the price that it was charged at."""
-    query = (
-        _with_key()
-        .add_columns(
-            prices.c.version.label("price_version"),
-            prices.c.input_picos,
-            prices.c.cached_picos,
-            prices.c.output_picos,
-        )
-        .join(prices, prices.c.id == _used.price_id)
-        .where(_used.account_id == account_id, _used.request_id == request_id)
-    )
+    query = _with_terms().where(_used.account_id == account_id, _used.request_id == request_id)
     return conn.execute(query).first()
-
-
-def _sums() -> tuple[Any, ...]:
-    return (
-        func.count().label("calls"),
-        func.coalesce(func.sum(_used.input_tokens), 0).label("input_tokens"),
-        func.coalesce(func.sum(_used.cached_tokens), 0).label("cached_tokens"),
-        func.coalesce(func.sum(_used.output_tokens), 0).label("output_tokens"),
-        func.coalesce(func.sum(_used.charge_nanos), 0).label("charge_nanos"),
-    )
-
-
-def sum_events(
-    conn: Connection, account_id: str, *, since_us: int, api_key_id: str | None = None
-) -> AnyRow:
-    """What an account's calls since ``since_us`` add up to, or those of one of its keys."""
-    query = select(*_sums()).where(_used.account_id == account_id, _used.started_us >= since_us)
-    if api_key_id is not None:
-        query = query.where(_used.api_key_id == api_key_id)
-    return conn.execute(query).one()
-
-
-def sum_events_by_day(
-    conn: Connection, account_id: str, *, since_us: int, day_us: int
-) -> Sequence[AnyRow]:
-    """The same for each UTC day that has calls, oldest first; ``day`` counts days since 1970."""
-    query = (
-        select((_used.started_us // day_us).label("day"), *_sums())
-        .where(_used.account_id == account_id, _used.started_us >= since_us)
-        .group_by("day")
-        .order_by("day")
-    )
-    return conn.execute(query).all()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from latchgate.domain.money import format_usd
@@ -21,7 +22,7 @@ from latchgate.http.api.shapes import (
     session_cookie,
 )
 from latchgate.http.sessions import LoggedIn, services_of
-from latchgate.services.usage import UsageTotals, UsageView
+from latchgate.services.usage import PERIOD_DAYS_MAX, UsageTotals, UsageView
 
 router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[session_cookie])
 
@@ -34,6 +35,7 @@ class CallAnswered(Answered):
     first_byte_at: datetime | None
     ended_at: datetime
     model: str
+    tier: str
     app: str
     api_key_id: str
     key_name: str
@@ -69,6 +71,40 @@ class TotalsAnswered(Answered):
     charge_usd: str
 
 
+class DayAnswered(TotalsAnswered):
+    """What one day (UTC) adds up to."""
+
+    day: date
+
+
+class AppAnswered(TotalsAnswered):
+    """What one app used. The name is what the app says of itself: text, and no proof."""
+
+    app: str
+    last_used_at: datetime
+
+
+class ModelAnswered(TotalsAnswered):
+    """What was used of one model, standard or premium."""
+
+    model: str
+    tier: str
+
+
+class SummaryAnswered(Answered):
+    """A period's sum, and the same sum by day, by app and by model, the dearest first.
+
+    At most 50 apps are named; what the others used is in `other_apps`.
+    """
+
+    since: datetime
+    totals: TotalsAnswered
+    by_day: list[DayAnswered]
+    by_app: list[AppAnswered]
+    other_apps: TotalsAnswered
+    by_model: list[ModelAnswered]
+
+
 class UsageAnswered(Answered):
     """A page of calls, newest first; ``next`` is the following page's ``before``."""
 
@@ -89,7 +125,38 @@ async def list_usage(
     page, cursor = await usage.list_events(identity.account_id, before=before, limit=limit)
     totals = await usage.totals(identity.account_id)
     return UsageAnswered(
-        totals=_totals(totals), data=[CallAnswered(**_call(view)) for view in page], next=cursor
+        totals=TotalsAnswered(**_totals(totals)),
+        data=[CallAnswered(**_call(view)) for view in page],
+        next=cursor,
+    )
+
+
+@router.get("/summary", operation_id="getUsageSummary")
+async def get_summary(
+    request: Request,
+    identity: LoggedIn,
+    days: Annotated[
+        int, Query(ge=1, le=PERIOD_DAYS_MAX, description="Days (UTC) up to now, with today.")
+    ] = 30,
+) -> SummaryAnswered:
+    """What the account used in the last days, and which app and model used it."""
+    found = await services_of(request).usage.summary(identity.account_id, days=days)
+    return SummaryAnswered(
+        since=at(found.since_us),
+        totals=TotalsAnswered(**_totals(found.totals)),
+        by_day=[
+            DayAnswered(day=date.fromisoformat(day), **_totals(totals))
+            for day, totals in found.by_day
+        ],
+        by_app=[
+            AppAnswered(app=row.app, last_used_at=at(row.last_used_us), **_totals(row.totals))
+            for row in found.by_app
+        ],
+        other_apps=TotalsAnswered(**_totals(found.by_other_apps)),
+        by_model=[
+            ModelAnswered(model=row.model, tier=row.tier, **_totals(row.totals))
+            for row in found.by_model
+        ],
     )
 
 
@@ -106,15 +173,8 @@ async def get_call(request: Request, identity: LoggedIn, call_id: PathID) -> Rec
     )
 
 
-def _totals(totals: UsageTotals) -> TotalsAnswered:
-    return TotalsAnswered(
-        calls=totals.calls,
-        input_tokens=totals.input_tokens,
-        cached_tokens=totals.cached_tokens,
-        output_tokens=totals.output_tokens,
-        charge_nanos=totals.charge_nanos,
-        charge_usd=format_usd(totals.charge_nanos),
-    )
+def _totals(totals: UsageTotals) -> dict[str, Any]:
+    return {**asdict(totals), "charge_usd": format_usd(totals.charge_nanos)}
 
 
 def _call(view: UsageView) -> dict[str, Any]:
@@ -124,6 +184,7 @@ def _call(view: UsageView) -> dict[str, Any]:
         "first_byte_at": at_or_none(view.first_byte_us),
         "ended_at": at(view.ended_us),
         "model": view.model,
+        "tier": view.tier,
         "app": view.app,
         "api_key_id": view.api_key_id,
         "key_name": view.key_name,
