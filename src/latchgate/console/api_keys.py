@@ -30,7 +30,7 @@ async def _keys_page(
 ) -> Response:
     services = services_of(request)
     keys = await services.api_keys.list_keys(identity.account_id)
-    balances = await services.billing.balances(identity.account_id)
+    standing = await services.limits.standing(identity.account_id)
     return page(
         request,
         "api_keys.html",
@@ -40,7 +40,7 @@ async def _keys_page(
         ended=[key for key in keys if not key.is_usable],
         live=_find(keys, "live"),
         pending=_find(keys, "pending"),
-        available_nanos=balances.available_nanos,
+        standing=standing,
         nonce=secrets.token_urlsafe(16),
         new_key=new_key,
         error=error,

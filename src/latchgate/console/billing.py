@@ -27,6 +27,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         "billing.html",
         identity=identity,
         balances=await services.billing.balances(identity.account_id),
+        standing=await services.limits.standing(identity.account_id),
         postings=postings,
         before=before,
         next_page=next_page,

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from latchgate.clock import month_start_us
-from latchgate.console.rendering import api_base_url, page
+from latchgate.console.rendering import api_base_url, model_to_try, page
 from latchgate.http.sessions import LoggedIn, services_of
 
 router = APIRouter()
@@ -22,7 +22,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
     account_id = identity.account_id
     calls, _ = await services.usage.list_events(account_id, limit=CALLS_SHOWN)
     keys = await services.api_keys.list_keys(account_id)
-    model = await services.catalog.find_chat_model()
+    models = await services.catalog.list_models()
     return page(
         request,
         "home.html",
@@ -35,5 +35,5 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         key=next((key for key in keys if key.state == "live"), None),
         calls=calls,
         base_url=api_base_url(request),
-        model=model or "MODEL",
+        model=model_to_try(models),
     )

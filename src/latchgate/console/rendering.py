@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,9 @@ from latchgate.clock import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from latchgate.domain.money import NANOS_PER_USD, format_usd
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price
+from latchgate.domain.endpoints import CHAT
 from latchgate.http.sessions import services_of
+from latchgate.services.catalog import ModelView
 
 STATIC = Path(__file__).parent / "static"
 _JUST_NOW_US = 45 * SECOND_US
@@ -51,6 +54,12 @@ def api_base_url(request: Request) -> str:
     """The address to paste into an app: the public one, or the one that this browser uses."""
     public_url = services_of(request).settings.server.public_url
     return (public_url or str(request.base_url)).rstrip("/") + "/v1"
+
+
+def model_to_try(models: Sequence[ModelView]) -> str:
+    """The model for a first call: one that writes, and that a new account may call."""
+    able = (model for model in models if model.kind == CHAT and model.tier != "premium")
+    return next((model.name for model in able), "MODEL")
 
 
 @cache

@@ -8,10 +8,11 @@ from starlette.responses import RedirectResponse, Response
 
 from latchgate.console.devices import device_name
 from latchgate.console.forms import read_form
-from latchgate.console.rendering import page
+from latchgate.console.rendering import page, usd
 from latchgate.domain.errors import LatchgateError
 from latchgate.domain.people import Identity
 from latchgate.http.sessions import LoggedIn, caller_of, clear_session_cookie, services_of
+from latchgate.services.audit_log import AuditEventView
 
 router = APIRouter()
 
@@ -46,6 +47,31 @@ ACTIONS = {
 }
 
 
+_LIMITS = {"account_limit": "Account’s limit", "key_limit": "Key’s limit"}
+_PERIODS = {
+    "none": "in all",
+    "day": "for each day",
+    "week": "for each week",
+    "month": "for each month",
+}
+
+
+def what_was_done(event: AuditEventView) -> str:
+    """An event in people's words, with the name or the amount that it is about."""
+    details = event.details
+    amount_nanos = details.get("amount_nanos")
+    amount = usd(amount_nanos) if isinstance(amount_nanos, int) else None
+    if event.action == "limit.set":
+        kind, _, period = event.target.partition("/")
+        change = f"set to {amount}" if amount else "taken away"
+        return f"{_LIMITS.get(kind, 'Limit')} {_PERIODS.get(period, '')} {change}"
+    words = ACTIONS.get(event.action, event.action)
+    about = details.get("name") or amount
+    if event.action == "account.time_zone":
+        about = event.target
+    return f"{words}: {about}" if about else words
+
+
 async def _security_page(
     request: Request,
     identity: Identity,
@@ -61,7 +87,7 @@ async def _security_page(
         status=error.status if error else 200,
         sessions=await services.sessions.list_open(identity),
         events=await services.audit_log.list_recent(identity.account_id, EVENTS_SHOWN),
-        actions=ACTIONS,
+        what_was_done=what_was_done,
         device_name=device_name,
         error=error,
         notice=notice,
