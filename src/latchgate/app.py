@@ -109,6 +109,7 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
         _Parts(settings, clock, data, store, directory, engine, passwords, pepper, vault)
     )
     if engine is not None:
+        directory.on_ended_key_used = services.api_keys.note_use_after_end
         await _start(engine, services)
     return World(settings, clock, data, store, directory, passwords, services, engine)
 

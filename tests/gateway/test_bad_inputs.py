@@ -83,3 +83,14 @@ async def test_every_bad_input_gets_its_error_and_changes_nothing(tmp_path: Path
         assert gateway.model_server.received == []
         reply = await gateway.chat()
         assert reply.status == 200  # and the server is none the worse for it
+
+
+@pytest.mark.anyio
+async def test_names_that_mean_something_to_other_languages_are_plain_data(tmp_path: Path) -> None:
+    """Row 34."""
+    async with running_gateway(tmp_path) as gateway:
+        names = ("__proto__", "constructor", "__class__", "toString")
+        reply = await gateway.chat(metadata=dict.fromkeys(names, "x"))
+        assert reply.status == 200
+        (event,) = await gateway.events()
+        assert event.outcome == "answered"

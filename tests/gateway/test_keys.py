@@ -7,12 +7,14 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from latchgate.domain.secrets import masked, mint_key
 from latchgate.gateway import engine
+from latchgate.services.audit_log import AuditLog
 from tests.fault.lines import Lines, chat_of, hang, head_of, lines_to, settled, until
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, Reply, read_reply, running_gateway
 from tests.support.model_server import answers
@@ -214,6 +216,50 @@ async def test_no_refusal_tells_why_a_key_does_not_work(tmp_path: Path) -> None:
         assert set(told.values()) == {told["unknown"]}
         assert told["unknown"].startswith(b"HTTP/1.1 401 ")
         assert b'"code": "invalid_api_key"' in told["unknown"]
+
+
+async def test_an_ended_key_that_is_tried_again_is_told_to_its_owner_and_to_nobody_else(
+    tmp_path: Path,
+) -> None:
+    """Row 5: once, however often it is tried; a mistyped key is nobody's and told to nobody."""
+    async with running_gateway(tmp_path) as gateway:
+        assert gateway.key is not None
+        await _revoke(gateway)
+        for _ in range(3):
+            assert (await gateway.chat()).status == 401
+        await gateway.chat(key=mint_key().text)
+        events = await AuditLog(gateway.store).list_recent(ACCOUNT)
+        (told,) = [event for event in events if event.action == "key.used_after_revoke"]
+        assert (told.target, told.details) == (gateway.key.view.id, {"name": "test"})
+
+
+async def test_a_mistyped_key_costs_no_look_up(tmp_path: Path) -> None:
+    """Row 3."""
+    async with running_gateway(tmp_path) as gateway:
+        reads: list[object] = []
+        read = gateway.store.read
+
+        async def counted(fn: Any, *args: Any, **named: Any) -> Any:
+            reads.append(fn)
+            return await read(fn, *args, **named)
+
+        gateway.store.read = counted  # type: ignore[method-assign]
+        secret = gateway.secret
+        mistyped = secret[:40] + ("a" if secret[40] != "a" else "b") + secret[41:]
+        reply = await gateway.chat(key=mistyped)
+        assert (reply.status, reads) == (401, [])
+        assert f"{mistyped[:8]}" in reply.error["message"]
+        assert mistyped[9:-4] not in reply.error["message"]
+        assert (await gateway.chat(key=mint_key().text)).status == 401
+        assert len(reads) == 1
+
+
+async def test_nobody_but_a_trusted_proxy_says_where_a_call_comes_from(tmp_path: Path) -> None:
+    """Row 17."""
+    async with running_gateway(tmp_path) as gateway:
+        await gateway.chat(headers={"x-forwarded-for": "203.0.113.9", "x-real-ip": "203.0.113.9"})
+        (event,) = await gateway.events()
+        assert event.ip == "127.0.0.1"
 
 
 # ── the door itself ─────────────────────────────────────────────────────────────────────────────

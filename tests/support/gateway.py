@@ -289,6 +289,7 @@ async def _build(
             balances.credit_nanos, balances.available_nanos, None, spent, spent, spent, spent
         )
 
+    directory.on_ended_key_used = api_keys.note_use_after_end
     await engine.start(activate=activate, key_figures=key_figures)
     in_flight = InFlight(
         settle=engine.drain.flush,

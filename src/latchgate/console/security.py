@@ -36,6 +36,7 @@ ACTIONS = {
     "key.create": "Key created",
     "key.replace": "Key replaced",
     "key.revoke": "Key revoked",
+    "key.used_after_revoke": "An ended key was tried, and refused",
     "session.open": "Logged in",
     "session.close": "Logged out",
     "session.close_all": "Logged out everywhere",

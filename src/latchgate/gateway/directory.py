@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
@@ -152,6 +152,8 @@ class Directory:
         #: Digests of keys that were looked for in vain, until any key or account changes.
         self._unknown: set[bytes] = set()
         self.models: dict[str, ModelEntry] = {}
+        #: Told when a key that has ended is used, before the call is refused.
+        self.on_ended_key_used: Callable[[str], Awaitable[None]] | None = None
         #: Where the embedded models answer that are up, by their upstreams' names.
         self._embedded: dict[str, Target] = {}
 
@@ -216,14 +218,13 @@ class Directory:
                 break
             # A key or account changed while we read: what we read may be the past. Read again.
         row, budgets = found or (None, ())
-        if (
-            row is None
-            or not hmac.compare_digest(row.secret_hash, full_digest)
-            or row.state not in key_rows.USABLE
-        ):
+        is_known = row is not None and hmac.compare_digest(row.secret_hash, full_digest)
+        if row is None or not is_known or row.state not in key_rows.USABLE:
             if len(self._unknown) >= UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown.add(full_digest)
+            if row is not None and is_known and self.on_ended_key_used is not None:
+                await self.on_ended_key_used(row.id)
             return None
         entry = self._by_digest.get(full_digest)  # a parallel call may have been quicker
         return entry or self._remember(full_digest, row, budgets)

@@ -11,12 +11,18 @@ key resets nothing.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from latchgate.clock import HOUR_US
 from latchgate.domain.errors import Conflict, InvalidRequest, NotFound
 from latchgate.domain.ids import new_id
+from latchgate.domain.people import Caller
 from latchgate.domain.secrets import KEY_PREFIX, MintedKey, digest, mint_key
 from latchgate.services.audit_log import record
 from latchgate.storage import api_keys as rows
@@ -25,15 +31,18 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
-    from latchgate.domain.people import Caller
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
+
+log = structlog.get_logger()
 
 NAME_CHARS_MAX = 64
 NONCE_CHARS_MAX = 64
 KEYS_LISTED_MAX = 50
 DEFAULT_NAME = "Secret key"
-
+#: How often the use of an ended key is told: an app that goes on trying fills no log.
+ENDED_USE_TOLD_US = HOUR_US
+ENDED_USES_KEPT_MAX = 10_000
 
 #: Keys whose state has changed, and whether each may be used now.
 Changes = list[tuple[str, bool]]
@@ -93,6 +102,7 @@ class APIKeys:
         self._clock = clock
         self._pepper = pepper
         self._on_changed = on_changed
+        self._ended_used_us: OrderedDict[str, int] = OrderedDict()
 
     async def create(
         self,
@@ -239,6 +249,38 @@ class APIKeys:
 
         await self._store.write(transaction)
         self._announce([(key_id, False)])
+
+    async def note_use_after_end(self, key_id: str) -> None:
+        """Tell the owner in the audit log that somebody still uses a key which has ended.
+
+        At most once an hour for each key. What goes wrong is logged: the call is refused anyway.
+        """
+        now_us = self._clock.now_us()
+        told_us = self._ended_used_us.get(key_id)
+        if told_us is not None and now_us - told_us < ENDED_USE_TOLD_US:
+            return
+        self._ended_used_us[key_id] = now_us
+        self._ended_used_us.move_to_end(key_id)
+        if len(self._ended_used_us) > ENDED_USES_KEPT_MAX:
+            self._ended_used_us.popitem(last=False)
+
+        def transaction(conn: Connection) -> None:
+            key = rows.find_key(conn, key_id)
+            if key is not None:
+                record(
+                    conn,
+                    at_us=now_us,
+                    account_id=key.account_id,
+                    caller=Caller(actor=key_id),
+                    action="key.used_after_revoke",
+                    target=key_id,
+                    details={"name": key.name},
+                )
+
+        try:
+            await self._store.write(transaction)
+        except SQLAlchemyError as error:
+            log.warning("api_keys.ended_use_not_told", key=key_id, error=str(error))
 
     async def list_keys(self, account_id: str) -> list[KeyView]:
         """The account's keys: usable ones first, then ended ones, newest first; at most 50."""
