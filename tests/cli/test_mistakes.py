@@ -40,6 +40,8 @@ def _data_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("model add m --upstream u --input-price 1 --output-price 1", "--context"),
         ("model add m --upstream u --input-price 1 --output-price 1 --context x", "context"),
         ("credit add ada@example.com -5", "No such option"),
+        ("limit set ada@example.com app day 5", "'app' is not one of 'account', 'key'"),
+        ("limit premium ada@example.com key perhaps", "'perhaps' is not one of 'on', 'off'"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_hint(

@@ -110,7 +110,7 @@ def _first(group: ExceptionGroup[LatchgateError]) -> LatchgateError:
 
 
 def _usage_sentence(mistake: TyperException) -> str:
-    sentence = mistake.format_message().rstrip(".")
+    sentence = mistake.format_message().rstrip(".").replace("Value error, ", "")
     possibilities: Sequence[str] = getattr(mistake, "possibilities", None) or ()
     if possibilities:
         sentence = f"{mistake.message}. Did you mean {' or '.join(sorted(possibilities))}?"

@@ -103,7 +103,7 @@ def _cell(value: object) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
-        case list():
+        case list() | tuple():
             return ", ".join(map(str, value)) or "-"
         case _:
             return str(value)

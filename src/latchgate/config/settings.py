@@ -165,6 +165,12 @@ class SessionSettings:
     absolute_days: int = setting(
         90, integer(1, 730), "Every session ends after so long.", unit="days"
     )
+    fresh_hours: int = setting(
+        12,
+        integer(0, 8760),
+        "A login older than this creates a key only with the password.",
+        unit="hours",
+    )
 
 
 @dataclass(frozen=True, slots=True)

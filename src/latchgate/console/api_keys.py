@@ -17,6 +17,8 @@ from latchgate.services.api_keys import KeyView, NewKey
 
 router = APIRouter()
 
+#: What the create form asks for; what is wrong with one of them is said beside it.
+FORM_FIELDS = ("name", "password")
 _SEE_OTHER = 303
 
 
@@ -42,6 +44,7 @@ async def _keys_page(
         pending=_find(keys, "pending"),
         standing=standing,
         nonce=secrets.token_urlsafe(16),
+        asks_password=not services.logins.is_fresh(identity),
         new_key=new_key,
         error=error,
         typed_name=typed_name,
@@ -61,15 +64,28 @@ async def show(request: Request, identity: LoggedIn) -> Response:
 @router.get("/api-keys/new")
 async def show_new(request: Request, identity: LoggedIn) -> Response:
     """The create form as a page of its own, for browsers without JavaScript."""
-    keys = await services_of(request).api_keys.list_keys(identity.account_id)
+    return await _create_page(request, identity)
+
+
+async def _create_page(
+    request: Request,
+    identity: Identity,
+    *,
+    error: LatchgateError | None = None,
+    typed_name: str = "",
+) -> Response:
+    services = services_of(request)
+    keys = await services.api_keys.list_keys(identity.account_id)
     return page(
         request,
         "api_key_new.html",
         identity=identity,
+        status=error.status if error else 200,
         live=_find(keys, "live"),
         nonce=secrets.token_urlsafe(16),
-        error=None,
-        typed_name="",
+        asks_password=not services.logins.is_fresh(identity),
+        error=error,
+        typed_name=typed_name,
     )
 
 
@@ -78,8 +94,10 @@ async def create(request: Request, identity: LoggedIn) -> Response:
     """Make a key and show it: the one answer in which it exists."""
     form = await read_form(request)
     name = form.get("name", "")
+    services = services_of(request)
     try:
-        new_key = await services_of(request).api_keys.create(
+        await services.logins.check_fresh(identity, form.get("password", ""))
+        new_key = await services.api_keys.create(
             identity.account_id,
             name,
             caller=caller_of(request, identity),
@@ -87,6 +105,8 @@ async def create(request: Request, identity: LoggedIn) -> Response:
             nonce=form.get("nonce", ""),
         )
     except LatchgateError as error:
+        if error.param in FORM_FIELDS:
+            return await _create_page(request, identity, error=error, typed_name=name)
         return await _keys_page(request, identity, error=error, typed_name=name)
     return await _keys_page(request, identity, new_key=new_key)
 

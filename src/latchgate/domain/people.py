@@ -32,6 +32,8 @@ class Identity:
     account_id: str
     account_state: str
     session_id: str
+    #: When the password was last shown for this session.
+    logged_in_us: int = 0
 
 
 CLI = Caller(actor="cli")

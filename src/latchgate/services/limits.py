@@ -134,7 +134,10 @@ class Limits:
     ) -> None:
         """Set, raise or lower a limit; None takes it away. Raises InvalidRequest."""
         if kind not in SETTABLE or period not in SETTABLE[kind]:
-            raise InvalidRequest("There is no such limit.", param="period")
+            raise InvalidRequest(
+                "An account's limit is per day, week or month; a key's may also be in all (none).",
+                param="period",
+            )
         if amount_nanos is not None and not 0 <= amount_nanos <= AMOUNT_NANOS_MAX:
             raise InvalidRequest("A limit is an amount such as 5.00, or 0.", param="amount")
         # What has ended counts from the start; what runs counts when it ends.

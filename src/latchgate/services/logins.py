@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latchgate.clock import MINUTE_US
-from latchgate.domain.errors import InvalidRequest, LoginFailed, NotFound
+from latchgate.clock import HOUR_US, MINUTE_US
+from latchgate.domain.errors import Forbidden, InvalidRequest, LoginFailed, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.password_policy import PASSWORD_BYTES_MAX, check_password
 from latchgate.domain.secrets import mint_token
@@ -149,6 +149,34 @@ class Logins:
         await self._set_password(
             identity.user_id, new, caller, "user.change_password", keep=identity.session_id
         )
+
+    def is_fresh(self, identity: Identity) -> bool:
+        """Whether the login is young enough to create a key without the password."""
+        fresh_us = self._settings.sessions.fresh_hours * HOUR_US
+        return self._clock.now_us() - identity.logged_in_us < fresh_us
+
+    async def check_fresh(self, identity: Identity, password: str) -> None:
+        """Ask for the password where the login is not fresh, so that a stolen cookie makes no key.
+
+        Raises Forbidden ``reauthentication_required``, InvalidRequest ``wrong_password``, or
+        RateLimited.
+        """
+        if self.is_fresh(identity):
+            return
+        if not password:
+            raise Forbidden(
+                "You logged in some time ago. Give your password again to create a key.",
+                code="reauthentication_required",
+                param="password",
+            )
+        self._throttles.count(limits.LOGIN_BY_EMAIL_AND_PLACE, identity.user_id)
+        found = await self._store.read(rows.find_person_by_id, identity.user_id)
+        bounded = password if len(password.encode()) <= PASSWORD_BYTES_MAX else ""
+        if not await self._passwords.verify(hash_of(found), bounded):
+            raise InvalidRequest(
+                "That is not your password.", code="wrong_password", param="password"
+            )
+        self._throttles.forgive(limits.LOGIN_BY_EMAIL_AND_PLACE, identity.user_id)
 
     async def request_reset(self, email: str, caller: Caller) -> None:
         """Mail a link for a new password, if the address has an account. Raises RateLimited."""

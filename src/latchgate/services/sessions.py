@@ -95,6 +95,7 @@ class Sessions:
             account_id=row.account_id,
             account_state=row.account_state,
             session_id=row.id,
+            logged_in_us=row.created_us,
         )
 
     async def close(self, identity: Identity, caller: Caller) -> None:

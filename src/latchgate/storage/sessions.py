@@ -24,6 +24,7 @@ def find_session(
     query = (
         select(
             _columns.id,
+            _columns.created_us,
             _columns.seen_us,
             users.c.id.label("user_id"),
             users.c.email,

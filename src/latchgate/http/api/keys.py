@@ -11,7 +11,15 @@ from pydantic import Field
 from starlette.requests import Request
 
 from latchgate.domain.money import format_usd
-from latchgate.http.api.shapes import Answered, Asked, PathID, at, at_or_none, session_cookie
+from latchgate.http.api.shapes import (
+    Answered,
+    Asked,
+    Password,
+    PathID,
+    at,
+    at_or_none,
+    session_cookie,
+)
 from latchgate.http.sessions import LoggedIn, caller_of, services_of
 from latchgate.services.api_keys import NAME_CHARS_MAX, KeyView
 
@@ -25,6 +33,10 @@ class KeyAsked(Asked):
     replace: Annotated[
         bool, Field(description="While a key is live: make its successor, which waits for its use.")
     ] = False
+    password: Annotated[
+        Password,
+        Field(description="Asked for when the login is older than `sessions.fresh_hours`."),
+    ] = ""
     at_once: Annotated[
         bool, Field(description="With `replace`: end the live key now, not at the successor's use.")
     ] = False
@@ -77,9 +89,14 @@ async def list_keys(request: Request, identity: LoggedIn) -> KeysAnswered:
 async def create_key(
     request: Request, identity: LoggedIn, asked: KeyAsked | None = None
 ) -> NewKeyAnswered:
-    """Create a key. While one is live this is 409 `live_key_exists`, unless `replace` is true."""
+    """Create a key. While one is live this is 409 `live_key_exists`, unless `replace` is true.
+
+    With an older login it is 403 `reauthentication_required`, unless `password` is given.
+    """
     asked = asked or KeyAsked()
-    made = await services_of(request).api_keys.create(
+    services = services_of(request)
+    await services.logins.check_fresh(identity, asked.password)
+    made = await services.api_keys.create(
         identity.account_id,
         asked.name,
         caller=caller_of(request, identity),
