@@ -10,9 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from latchgate.clock import HOUR_US
-from latchgate.console import STATIC, build_routers, render_error
-from latchgate.http.application import build_application
-from tests.support.management import PASSWORD, Management, error_of, running_management
+from tests.support.management import PASSWORD, Management, error_of, running_console
 
 pytestmark = pytest.mark.anyio
 
@@ -20,14 +18,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def management(tmp_path: Path) -> AsyncIterator[Management]:
     """The API and the console over a new data directory."""
-    async with running_management(tmp_path) as running:
-        running.app = build_application(
-            running.world.services,
-            routers=build_routers(),
-            render_error=render_error,
-            static=STATIC,
-            health=lambda: True,
-        )
+    async with running_console(tmp_path) as running:
         yield running
 
 

@@ -233,6 +233,26 @@ async def test_an_ended_key_that_is_tried_again_is_told_to_its_owner_and_to_nobo
         assert (told.target, told.details) == (gateway.key.view.id, {"name": "test"})
 
 
+@pytest.mark.parametrize("header", ["x-api-key", "api-key"])
+async def test_every_header_that_carries_a_key_meets_the_same_rules(
+    tmp_path: Path, header: str
+) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        secret = gateway.secret
+
+        async def call() -> Reply:
+            return await gateway.chat(key="", headers={header: secret})
+
+        assert (await call()).status == 200
+        (event,) = await gateway.events()
+        assert event.charge_nanos > 0
+        await gateway.limits.set_limit(ACCOUNT, "key_limit", "day", 0, CALLER)
+        reply = await call()
+        assert (reply.status, reply.error["code"]) == (429, "project_spend_limit_exceeded")
+        await _revoke(gateway)
+        assert (await call()).status == 401
+
+
 async def test_a_mistyped_key_costs_no_look_up(tmp_path: Path) -> None:
     """Row 3."""
     async with running_gateway(tmp_path) as gateway:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from latchgate.app import World, open_world
 from latchgate.config import Settings
 from latchgate.config.settings import EmbeddedSettings, SignupSettings, StorageSettings
+from latchgate.console import STATIC, build_routers, render_error
 from latchgate.http.application import build_application
 from latchgate.services.catalog import ModelTerms
 from tests.support.http_application import page_of
@@ -88,6 +89,20 @@ async def running_management(
         for client in management.clients:
             await client.aclose()
         await world.close()
+
+
+@asynccontextmanager
+async def running_console(folder: Path) -> AsyncIterator[Management]:
+    """The same with the console's own pages."""
+    async with running_management(folder) as management:
+        management.app = build_application(
+            management.world.services,
+            routers=build_routers(),
+            render_error=render_error,
+            static=STATIC,
+            health=lambda: True,
+        )
+        yield management
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
