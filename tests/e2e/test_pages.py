@@ -171,6 +171,27 @@ def test_the_story_up_to_the_key_needs_no_javascript(
     context.close()
 
 
+def test_a_password_can_be_looked_at_and_nothing_idle_is_shown_without_javascript(
+    browser: Browser, server: ServerProcess
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{server.url}/login")
+    field = page.get_by_label("Password")
+    field.fill("plum river")
+    page.get_by_role("button", name="Show").click()
+    expect(field).to_have_attribute("type", "text")
+    page.get_by_role("button", name="Hide").click()
+    expect(field).to_have_attribute("type", "password")
+    context.close()
+    plain = browser.new_context(java_script_enabled=False)
+    page = plain.new_page()
+    for path, name in (("/login", "Show"), ("/", "Copy")):
+        page.goto(server.url + path)
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    plain.close()
+
+
 def test_no_page_is_heavier_than_sixty_kilobytes(browser: Browser, server: ServerProcess) -> None:
     context = browser.new_context()
     page = context.new_page()

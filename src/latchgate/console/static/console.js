@@ -56,6 +56,21 @@ async function copy(source) {
   }
 }
 
+/** What is typed as a password can be looked at, and is hidden again before it is sent. */
+function showOnClick() {
+  for (const button of document.querySelectorAll("[data-show]")) {
+    const input = document.getElementById(button.dataset.show);
+    const show = (isShown) => {
+      input.type = isShown ? "text" : "password";
+      button.setAttribute("aria-pressed", String(isShown));
+      button.textContent = isShown ? "Hide" : "Show";
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => show(input.type === "password"));
+    input.form.addEventListener("submit", () => show(false));
+  }
+}
+
 /** A form that was sent is not sent again by an impatient second click. */
 function sendOnce() {
   for (const form of document.querySelectorAll("form[method=post]")) {
@@ -69,7 +84,8 @@ function sendOnce() {
   });
 }
 
-openDialogsInPlace();
-keepInSight();
 copyOnClick();
+showOnClick();
+openDialogsInPlace();
+keepInSight(); // after copyOnClick: what is hidden takes no focus
 sendOnce();
