@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from latchgate.clock import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from latchgate.domain.endpoints import CHAT
 from latchgate.domain.money import NANOS_PER_USD, format_usd
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price
-from latchgate.domain.endpoints import CHAT
 from latchgate.http.sessions import services_of
 from latchgate.services.catalog import ModelView
 
