@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Town:
     dice: random.Random
     hung: list[Seen] = field(default_factory=list)
     poor_nanos: int = POOR_NANOS
+    #: How long after each start nothing of the dead was left.
+    recovered_s: list[float] = field(default_factory=list)
 
     async def live_and_die(self, order: str, *, stop_after: int | None = None) -> None:
         """Start with a point armed, call from all sides, and see the server die there.
@@ -103,9 +106,11 @@ class Town:
 
     async def restart_and_check(self) -> None:
         """Start plainly on what the dead have left; the books must be right, and calls go on."""
+        begun_s = time.monotonic()
         is_up = await asyncio.to_thread(self.server.begin, "")
         assert is_up, self.server.log.read_text()
         self._check_nothing_is_held()
+        self.recovered_s.append(time.monotonic() - begun_s)
         for crowd in (self.crowd, self.shy):
             for is_stream in (False, True):
                 call = await crowd.call(is_rich=True, is_stream=is_stream)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
+import sys
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.fault.crowd import dice_of
 from tests.fault.mortal_town import Town, town_on
 from tests.fault.serve_and_die import POINTS
 from tests.fault.townsfolk import prepare
@@ -128,3 +131,39 @@ async def test_a_death_while_stopping_is_recovered_like_any_other(
     async with installation.town(tmp_path, seed=32) as town:
         await town.live_and_die(f"{label}:1", stop_after=20)
         await town.restart_and_check()
+
+
+def _any_order(dice: random.Random) -> str:
+    """A point at a passage not later than some times the planned one."""
+    label, _, passage = dice.choice(WHILE_SERVING).partition(":")
+    return f"{label}:{dice.randint(1, 2 * int(passage))}"
+
+
+async def test_many_lives_on_one_directory_each_end_anywhere(
+    tmp_path: Path, installation: Installation
+) -> None:
+    dice = dice_of(33)
+    labels = []
+    async with installation.town(tmp_path, seed=33) as town:
+        for number in range(KILLS or 3):
+            if number % 5 == 3:
+                order = f"{dice.choice(WHILE_STARTING)}:1"
+            elif number % 7 == 5:
+                order = f"{dice.choice(WHILE_STOPPING)}:1"
+            else:
+                order = _any_order(dice)
+            labels.append(order.partition(":")[0])
+            is_stopped = labels[-1] in WHILE_STOPPING
+            await town.live_and_die(order, stop_after=20 if is_stopped else None)
+            await town.restart_and_check()
+            if number % 8 == 7:
+                await town.give_to_the_poor()
+            await asyncio.to_thread(town.server.kill)
+        await town.stop_in_peace()
+        poor = [call for call in town.crowd.seen if not call.is_rich]
+        assert {call.status for call in poor} >= {200, 429}, "the poor account never ran dry"
+        sys.stdout.write(
+            f"\n{len(labels)} kills at {len(set(labels))} of {len(POINTS)} points,"
+            f" {len(town.crowd.complete)} of {len(town.crowd.seen)} calls answered; after the"
+            f" slowest start nothing of the dead was left in {max(town.recovered_s):.2f} s\n"
+        )
