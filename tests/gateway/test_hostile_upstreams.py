@@ -19,6 +19,7 @@ from tests.gateway.hostile import (
     LENGTH,
     OK,
     TERMS,
+    Endless,
     check_next,
     check_refused,
     sends,
@@ -56,6 +57,7 @@ NONSENSE = {
     + b"content-encoding: gzip\r\n"
     + LENGTH % len(gzip.compress(ANSWER + EVENTS))
     + gzip.compress(ANSWER + EVENTS),
+    "a page": OK + b"content-type: text/html\r\n\r\n<html>\n\n<p>Log in</p>\n\n</html>\n\n",
     "an error that says 200": OK + LENGTH % 26 + b'{"error":{"message":"no"}}',
 }
 
@@ -85,6 +87,33 @@ async def test_an_answer_that_stops_is_a_timeout_and_free(
     async with running_gateway(tmp_path, terms=TERMS, idle_s=0.2) as gateway:
         gateway.model_server.behaviour = sends(data, and_hangs=True)
         await check_refused(gateway, await gateway.chat(stream=is_stream), status=504)
+
+
+ENDLESS = {
+    "header fields": (OK, b"x-%d: y\r\n"),
+    "the same header field": (OK, b"x-same: y\r\n"),
+    "one header field": (OK + b"x: ", b"y"),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "a line": (OK + CHUNKED + b"\r\n10000000\r\ndata: ", b"y"),
+    "a refusal": (b"HTTP/1.1 500 X\r\n\r\n", b"no "),
+    "a chunk's extension": (OK + CHUNKED + b"\r\n1;", b"y"),
+    "trailers": (OK + CHUNKED + b"\r\n0\r\n", b"x-same: y\r\n"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_what_has_no_end_is_a_clean_error_and_not_memory(
+    tmp_path: Path, name: str, *, is_stream: bool
+) -> None:
+    head, piece = ENDLESS[name]
+    if b"%d" in piece:
+        piece = b"".join(piece % number for number in range(1000))
+    async with running_gateway(tmp_path, terms=TERMS) as gateway:
+        server = gateway.model_server.behaviour = Endless(head, piece)
+        reply = await gateway.chat(stream=is_stream)
+        assert not server.has_sent_all, "all of it was read"
+        await check_refused(gateway, reply)
 
 
 SANE = {

@@ -104,8 +104,9 @@ class EventRelay:
     def on_chunk(self, chunk: bytes) -> None:
         """Pass on what is whole. A stream that makes no sense ends here."""
         if self._connection is not None and self._connection.status != _OK:
-            if len(self.refusal_body) < REFUSAL_BYTES_MAX:
-                self.refusal_body += chunk
+            self.refusal_body += chunk
+            if len(self.refusal_body) > REFUSAL_BYTES_MAX:
+                self._fail(refusal(self._connection.status, self.refusal_body))
             return
         plain = self._events.plain(chunk) if self._scanner.is_clean else None
         if plain is not None:
@@ -117,19 +118,25 @@ class EventRelay:
             self._hold_more_if_needed()
 
     def _look_closer(self, chunk: bytes) -> None:
+        ready: list[bytes] = []
         try:
-            ready = b"".join(map(self._events.event, self._scanner.feed(chunk)))
+            for event in self._scanner.feed(chunk):
+                # One by one, so that those before an error are kept.
+                ready.append(self._events.event(event))  # noqa: PERF401
         except EventTooLong as error:
             self._fail(garbled(str(error)))
-            return
         except LatchgateError as error:
+            self._pass_on(b"".join(ready))  # it is counted, and so is paid
             self._fail(error)
-            return
-        if ready:
+        else:
+            self._pass_on(b"".join(ready))
+
+    def _pass_on(self, events: bytes) -> None:
+        if events:
             if not self._request.response_started:
                 self._call.note_first_byte()
                 self._request.start_stream(*allowance_lines(self._call))
-            self._request.write(ready)
+            self._request.write(events)
 
     def _fail(self, error: LatchgateError) -> None:
         if self._connection is not None:

@@ -26,11 +26,15 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
+#: A raw field that may be missing. (``Raw | None`` would take nothing but null.)
+_NULL = msgspec.Raw(b"null")
+
+
 class _Text(msgspec.Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _NULL
 
 
 class _Choice(msgspec.Struct):
@@ -39,20 +43,22 @@ class _Choice(msgspec.Struct):
     text: Any = None
 
 
-_NULL = msgspec.Raw(b"null")
-
-
 class Piece(msgspec.Struct):
     """The parts of a chat completion, or of a chunk of one, that matter here."""
 
     choices: list[_Choice] = []
     usage: msgspec.Raw = _NULL
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
     @property
     def has_usage(self) -> bool:
         """Whether it states its usage; many chunks state a null."""
-        return bytes(self.usage) != b"null"
+        return not _is_null(self.usage)
+
+    @property
+    def has_error(self) -> bool:
+        """Whether it is an error that comes in place of an answer."""
+        return not _is_null(self.error)
 
     def find_usage(self) -> Usage | None:
         """The usage that it states; one whose numbers are no numbers comes back as not sane."""
@@ -60,7 +66,7 @@ class Piece(msgspec.Struct):
             return None
         try:
             stated = _decode_usage(self.usage)
-        except msgspec.ValidationError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return Usage(-1, 0, -1)
         details = stated.prompt_tokens_details
         return Usage(
@@ -98,6 +104,7 @@ class _Whole(msgspec.Struct):
     """All that is asked of a whole answer whose usage is there."""
 
     usage: msgspec.Raw
+    error: msgspec.Raw = _NULL
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
@@ -110,11 +117,14 @@ def read_usage(data: bytes) -> tuple[Usage | None, bytes]:
     Where the usage is as it should be, the rest is not looked at.
     """
     try:
-        text = bytes(_decode_whole(data).usage)
+        whole = _decode_whole(data)
+        text = bytes(whole.usage)
         stated = _decode_counted(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         piece = parse_piece(data)
+        _check_no_error(piece.error)
         return piece.find_usage(), bytes(piece.usage)
+    _check_no_error(whole.error)
     details = stated.prompt_tokens_details
     cached = 0 if details is None else details.cached_tokens or 0
     return Usage(stated.prompt_tokens, cached, stated.completion_tokens), text
@@ -135,8 +145,14 @@ def read_embedding_usage(data: bytes) -> tuple[Usage | None, bytes]:
         text = bytes(_decode_whole(data).usage)
         return Usage(_decode_read(text).prompt_tokens, 0, 0), text
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        parse_piece(data)
+        _check_no_error(parse_piece(data).error)
         return None, b""
+
+
+def _check_no_error(error: msgspec.Raw) -> None:
+    """Raise UpstreamFailed for an error that says 200."""
+    if not _is_null(error):
+        raise garbled(f"an error that says 200: {bytes(error)[:300].decode('utf-8', 'replace')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +254,11 @@ def _count(value: object) -> int:
 
 def _text_bytes(text: _Text) -> int:
     size = _size(text.content) + _size(text.reasoning_content) + _size(text.reasoning)
-    return size + (len(text.tool_calls) if text.tool_calls is not None else 0)
+    return size + (0 if _is_null(text.tool_calls) else len(bytes(text.tool_calls)))
+
+
+def _is_null(raw: msgspec.Raw) -> bool:
+    return bytes(raw) == b"null"
 
 
 def _size(part: object) -> int:

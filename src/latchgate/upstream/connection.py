@@ -66,7 +66,8 @@ class Connection(asyncio.Protocol):
         self._sink: Sink | None = None
         self._fields: list[bytes] = []
         self._body: list[bytes] = []
-        self._head_bytes = 0
+        #: What has come since the last piece of a body: a head, or what HTTP allows between pieces.
+        self._bare_bytes = 0
         self._is_whole = False
         self._heard_at = 0.0
         self._paused = False
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
             return answer
         self._answer, self._sink = answer, sink
         self.is_reusable = self._is_whole = self._paused = False
-        self.status = self._head_bytes = self.bytes_received = 0
+        self.status = self._bare_bytes = self.bytes_received = 0
         self._fields.clear()
         self._body.clear()
         self._heard_at = self._loop.time()
@@ -141,8 +142,7 @@ class Connection(asyncio.Protocol):
             return
         self.bytes_received += len(data)
         self._heard_at = self._loop.time()
-        if not self.status:
-            self._head_bytes += len(data)
+        self._bare_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -150,8 +150,10 @@ class Connection(asyncio.Protocol):
                 self.fail(Broken(f"no HTTP answer: {type(error).__name__}"))
                 return
             self.is_reusable = False
-        if not self.status and self._head_bytes > HEAD_BYTES_MAX:
-            self.fail(Broken("endless head"))
+        if self._body:
+            self._bare_bytes = 0
+        elif self._bare_bytes > HEAD_BYTES_MAX:
+            self.fail(Broken("endless head, chunk extension or trailers"))
             return
         if self._body and self._sink is not None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from latchgate.gateway.prompt import Prompt
     from latchgate.upstream.answers import Plain
 
+#: What an event without data may begin with: a comment that keeps the line warm, or a field of its
+#: own. Anything else is no event (HTML standard, section 9.2.6).
+FIELDS = (b":", b"event:", b"id:", b"retry:")
 DONE = b"data: [DONE]\n\n"
 Renames = tuple[tuple[bytes, bytes], ...]
 
@@ -87,11 +90,11 @@ class ChatEvents:
         """What the client gets for one event of the upstream's."""
         data = data_of(event)
         if data is None:
-            return event  # a comment that keeps the line warm
+            return event if event.startswith(FIELDS) else b""
         if data == b"[DONE]":
             return b""
         piece = parse_piece(data)
-        if piece.error is not None:
+        if piece.has_error:
             raise broke_off(bytes(piece.error))
         if not self._first_data:
             self._first_data = data
@@ -163,7 +166,13 @@ def with_cost(data: bytes, usage: bytes, call: Call) -> bytes:
         if found and usage not in before:
             cost = b',"cost_nanos":%d}' % call.charge_nanos
             return b"".join((before, usage[:-1].rstrip(), cost, behind))
-    value = msgspec.json.decode(data)
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Some field that does not matter here can't be read, and the call is paid: it passes as is.
+        for old, new in _renames(call):
+            data = data.replace(old, new, 1)
+        return data
     value["model"] = call.model.name
     if isinstance(value.get("usage"), dict):
         value["usage"]["cost_nanos"] = call.charge_nanos
