@@ -13,7 +13,7 @@ from latchgate.gateway.purse import Purse
 from tests.gateway.purses import check_books, hold_exactly
 from tests.storage.bank import EPOCH, Bank, Figures, open_bank
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 
 
 @pytest.fixture

@@ -18,11 +18,8 @@ from latchgate.storage.leases import open_epoch
 from tests.gateway.purses import at_rest, check_books, hold_exactly
 from tests.storage.bank import EPOCH, NOW_US, Bank, Figures, open_bank
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 USD = 1_000_000_000
-BREAK = """CREATE TRIGGER broken BEFORE UPDATE ON budget_windows
-           BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END"""
-MEND = "DROP TRIGGER broken"
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ async def test_a_first_hold_leases_ahead_and_the_next_ones_ask_nobody(rich: Bank
     purse = Purse(rich.store, EPOCH)
     await hold_exactly(purse, 1000, rich.credit)
     assert await rich.leased_nanos() == AHEAD_NANOS
-    await rich.change(BREAK)
+    await rich.break_windows()
     for _ in range(100):
         await hold_exactly(purse, AHEAD_NANOS // 200, rich.credit)
     assert not purse._ahead
@@ -120,7 +117,7 @@ async def test_without_the_database_what_is_leased_can_be_held_and_no_more(rich:
     purse = Purse(rich.store, EPOCH)
     await hold_exactly(purse, 100, rich.credit)
     free_nanos = purse.slice_of(rich.credit).free_nanos
-    await rich.change(BREAK)
+    await rich.break_windows()
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="can't be read just now") as caught:
             await purse.hold((rich.credit,), wanted=free_nanos + 1, least=1)
@@ -129,7 +126,7 @@ async def test_without_the_database_what_is_leased_can_be_held_and_no_more(rich:
     assert purse.slice_of(rich.credit).askers == 0
     await hold_exactly(purse, free_nanos, rich.credit)
     await at_rest(purse)  # what is leased ahead fails, and only says so
-    await rich.change(MEND)
+    await rich.mend_windows()
     await check_books(rich, purse, rich.credit)
     await hold_exactly(purse, free_nanos, rich.credit)
 
@@ -160,10 +157,10 @@ async def test_a_return_that_fails_is_tried_again(bank: Bank) -> None:
     (await hold_exactly(purse, 100, bank.credit)).release()
     await at_rest(purse)
     await purse.return_idle()
-    await bank.change(BREAK)
+    await bank.break_windows()
     with pytest.raises(IntegrityError, match="the disk is gone"):
         await purse.return_idle()
-    await bank.change(MEND)
+    await bank.mend_windows()
     await check_books(bank, purse, bank.credit)
     await purse.return_idle()
     assert await bank.figures() == Figures(1000, 0, 0, 1000)
@@ -188,6 +185,19 @@ async def test_idle_leases_go_back_and_used_ones_stay(bank: Bank) -> None:
     await purse.return_idle()
     assert await bank.leased_nanos() == 35  # what is held, and what is owed
     assert purse.slice_of(bank.credit).free_nanos == 0
+
+
+async def test_a_lease_goes_back_though_one_before_it_is_in_use(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH)
+    day = await bank.add_budget("bgt_day", 400)
+    (await hold_exactly(purse, 100, bank.credit)).release()
+    (await hold_exactly(purse, 100, day)).release()
+    await at_rest(purse)
+    await purse.return_idle()
+    (await hold_exactly(purse, 1, bank.credit)).release()
+    await purse.return_idle()
+    assert await bank.leased_nanos()
+    assert await bank.leased_nanos(day) == 0
 
 
 async def test_what_went_back_can_be_leased_again_though_the_budget_was_dry(bank: Bank) -> None:
@@ -272,6 +282,33 @@ async def test_what_was_spent_beside_a_lease_is_not_lent_again(bank: Bank) -> No
     assert await purse.hold((bank.credit, day), wanted=101, least=101) == Shortage(day, 100)
     await hold_exactly(purse, 100, bank.credit, day)
     await check_books(bank, purse, bank.credit, day)
+
+
+async def test_what_is_spent_beside_a_lease_adds_up_and_lets_a_window_be_asked_again(
+    bank: Bank,
+) -> None:
+    purse = Purse(bank.store, EPOCH)
+    await hold_exactly(purse, 1000, bank.credit)
+    assert isinstance(await purse.hold((bank.credit,), wanted=1, least=1), Shortage)
+    piece = purse.slice_of(bank.credit)
+    purse.on_posted({bank.credit: Spent(0, 0)})
+    assert piece.is_dry, "nothing has changed that it could be asked about"
+    for _ in range(2):
+        purse.on_posted({bank.credit: Spent(0, 30), Window("bgt_unknown"): Spent(0, 5)})
+    assert (piece.excess_nanos, piece.is_dry) == (60, False)
+    assert Window("bgt_unknown") not in purse._slices
+
+
+async def test_a_lease_ahead_that_fails_keeps_no_purse_from_closing(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH)
+    (await hold_exactly(purse, 100, bank.credit)).release()
+    await at_rest(purse)
+    await bank.break_windows()
+    purse._ahead.add(asyncio.create_task(purse._refill(purse.slice_of(bank.credit), 0, 500)))
+    mending = asyncio.create_task(bank.mend_windows())
+    await purse.close()
+    await mending
+    assert await bank.figures() == Figures(1000, 0, 0, 1000)
 
 
 async def test_a_closing_purse_gives_back_all_that_is_free(bank: Bank) -> None:

@@ -15,7 +15,7 @@ from latchgate.storage.budgets import set_limit
 from tests.gateway.purses import at_rest, hold_exactly
 from tests.storage.bank import EPOCH, NOW_US, Bank, Figures, open_bank
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 #: Longer than any test takes: whoever waits so long was not woken.
 PATIENCE_S = 60.0
 

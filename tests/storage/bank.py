@@ -1,4 +1,7 @@
-"""A database with one account and its credit, for tests of what moves money in it."""
+"""A database with one account and its credit, for tests of what moves money in it.
+
+With the fixture ``either_engine`` it is SQLite, then PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from latchgate.storage.ledger import open_account_books, open_platform_books, po
 from latchgate.storage.schema import migrate
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.store import Store
+from tests.support import gateway
 
 ACCOUNT = "acct_test"
 EPOCH = "epo_test"
@@ -29,7 +33,7 @@ NOW_US = 1_800_000_000_000_000
 _CATALOG = (
     """INSERT INTO api_keys
        (id, account_id, name, public_id, last_four, secret_hash, state, created_us)
-       VALUES ('key_' || :account, :account, 'k', :account, 'xxxx', x'00', 'live', 1)""",
+       VALUES ('key_' || :account, :account, 'k', :account, 'xxxx', :hash, 'live', 1)""",
     """INSERT INTO upstreams (id, name, base_url, extra_fields, created_us)
        SELECT 'ups_1', 'fake', 'http://localhost', '[]', 1
        WHERE NOT EXISTS (SELECT 1 FROM upstreams)""",
@@ -41,6 +45,19 @@ _CATALOG = (
        (id, model_id, version, input_picos, cached_picos, output_picos, effective_from_us)
        SELECT 'prc_1', 'mdl_1', 1, 1, 1, 1, 1 WHERE NOT EXISTS (SELECT 1 FROM prices)""",
 )
+#: By engine: what lets every change of a window fail.
+_BREAK = {
+    "sqlite": (
+        """CREATE TRIGGER broken BEFORE UPDATE ON budget_windows
+           BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+           $$BEGIN RAISE 'the disk is gone' USING ERRCODE = '23000'; END$$""",
+        """CREATE TRIGGER broken BEFORE UPDATE ON budget_windows
+           FOR EACH STATEMENT EXECUTE FUNCTION broken()""",
+    ),
+}
 
 
 @dataclass
@@ -72,6 +89,19 @@ class Bank:
             conn.execute(text(sql), values)
 
         await self.store.write(run)
+
+    async def break_windows(self) -> None:
+        """From now on no window can be changed."""
+        for sql in _BREAK[await self._engine()]:
+            await self.change(sql)
+
+    async def mend_windows(self) -> None:
+        """Undo that."""
+        on_table = " ON budget_windows" if await self._engine() == "postgresql" else ""
+        await self.change(f"DROP TRIGGER broken{on_table}")
+
+    async def _engine(self) -> str:
+        return await self.store.read(lambda conn: conn.dialect.name)
 
     async def figures(self, window: Window | None = None) -> Figures | None:
         """A window's figures; None while it is not there."""
@@ -110,7 +140,7 @@ class Bank:
             if credit_nanos:
                 _give(conn, account_id, credit_nanos, f"pst_{account_id}")
             for sql in _CATALOG:
-                names = {"account": account_id} if ":account" in sql else {}
+                names = {"account": account_id, "hash": b"\0"} if ":account" in sql else {}
                 conn.execute(text(sql), names)
             return get_credit_budget(conn, account_id)
 
@@ -201,10 +231,13 @@ _made: list[bytes] = []
 @asynccontextmanager
 async def open_bank(folder: Path, *, credit_nanos: int = 1_000) -> AsyncIterator[Bank]:
     """A database with one account, its credit, and one open epoch."""
-    path = folder / "latchgate.db"
-    path.write_bytes(await _empty_database())
-    store = Store(path)
+    path, url = folder / "latchgate.db", gateway.default_database_url()
+    if not url:
+        path.write_bytes(await _empty_database())
+    store = Store(path, url)
     try:
+        if url:
+            await store.write(open_platform_books)
         await store.write(open_epoch, epoch_id=EPOCH, now_us=NOW_US)
         bank = Bank(store, Window(CREDIT))
         bank.credit = await bank.add_account(ACCOUNT, credit_nanos)

@@ -26,7 +26,7 @@ from latchgate.storage.budgets import (
 from latchgate.storage.usage_events import insert_events
 from tests.storage.bank import ACCOUNT, NOW_US, Bank, Figures, open_bank
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 OTHER = "acct_other"
 DAY = Window("bgt_day", NOW_US - 1000, NOW_US + 1000)
 
@@ -249,6 +249,23 @@ async def test_a_limit_binds_every_window_that_runs(bank: Bank) -> None:
     assert await bank.figures(over) == Figures(400, 0, 0, 400)
     assert await bank.figures(DAY) == Figures(300, 32, 0, 400)
     assert await bank.figures(shifted) == Figures(300, 2, 0, 400)
+
+
+async def test_a_limit_leaves_windows_of_other_budgets_alone_that_run_at_the_same_time(
+    bank: Bank,
+) -> None:
+    twin = await bank.add_budget("bgt_twin", 50, period="week")
+    await bank.store.write(open_window, twin)
+    await bank.change(
+        "UPDATE budget_windows SET spent_nanos = 7, leased_nanos = 20 WHERE budget_id = 'bgt_twin'"
+    )
+    await _add_day(bank)
+    await _charge(bank, 30, NOW_US)
+    for limit_nanos in (400, 300):
+        await _set(bank, limit_nanos)
+        assert await bank.figures(DAY) == Figures(limit_nanos, 30, 0, 400)
+        assert await bank.figures(twin) == Figures(50, 7, 20, 50)
+    assert (twin.starts_us, twin.ends_us) == (DAY.starts_us, DAY.ends_us)
 
 
 async def test_a_limit_on_what_is_no_budget_is_refused(bank: Bank) -> None:
