@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -265,8 +266,12 @@ async def test_a_full_disk_stops_paid_calls_until_there_is_room(tmp_path: Path) 
     secret, journal_folder = await _prepare(data, model_server.base_url)
     with small_disk(journal_folder) as is_mounted:
         if not is_mounted:
+            sys.stdout.write(
+                "mounting is not allowed here: files that may not grow take its place\n"
+            )
             check_small_files(journal_folder)
             return
+        sys.stdout.write("on a full file system of 256 KiB\n")
         ballast = journal_folder / "ballast"
         ballast.write_bytes(b"x" * 220 * 1024)
         with ServerProcess(data, "--no-embedded-model") as server:

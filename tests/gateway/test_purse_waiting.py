@@ -39,7 +39,8 @@ async def _waiting(
     """Ask, and wait until all of them wait."""
     tasks = [asyncio.ensure_future(asker) for asker in askers]
     async with asyncio.timeout(PATIENCE_S):
-        while len(purse.slice_of(window).waiting) < len(tasks):  # noqa: ASYNC110 - no event for it
+        while len(purse.slice_of(window).waiting) < len(tasks):
+            assert not any(task.done() for task in tasks), "it did not wait"
             await asyncio.sleep(0.001)
     return tasks
 

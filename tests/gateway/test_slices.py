@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -190,5 +191,6 @@ async def test_most_of_a_budget_is_usable_before_the_first_refusal(tmp_path: Pat
                     refused_at.append((await gateway.balances()).spent_nanos)
 
         await asyncio.gather(*(agent() for _ in range(20)))
+        sys.stdout.write(f"{refused_at[0] / (25 * USD):.1%} was spent at the first refusal\n")
         assert refused_at[0] >= 25 * USD * 9 // 10
         assert (await gateway.balances(ACCOUNT)).available_nanos >= 0
