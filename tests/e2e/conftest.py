@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.server import ROOT, ServerProcess
 
+#: How long a page may take to show something: a busy machine is slow, not wrong.
+EXPECT_TIMEOUT_MS = 30_000
 SCREENSHOTS = ROOT / "build" / "screenshots"
 #: Flags for a machine without a graphics card and without a way out to the network.
 _FLAGS = [
@@ -34,6 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, headless."""
+    expect.set_options(timeout=EXPECT_TIMEOUT_MS)
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "Chromium is not installed. Run make test, or install Debian's package chromium."
     flags = [*_FLAGS, "--no-sandbox"] if os.geteuid() == 0 else _FLAGS
@@ -48,7 +51,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile, that may use its clipboard."""
     fresh = browser.new_context(viewport={"width": 1440, "height": 900})
     fresh.grant_permissions(["clipboard-read", "clipboard-write"])
-    fresh.set_default_timeout(15_000)
+    fresh.set_default_timeout(EXPECT_TIMEOUT_MS)
     yield fresh
     fresh.close()
 
