@@ -101,16 +101,20 @@ async def test_a_mistake_on_the_limits_page_keeps_what_was_typed_and_changes_not
     """Row 73."""
     ada = await console.signed_up()
     before = (await ada.get("/api/limits")).json()
-    for text in ("-1", "NaN", "1e30", "0.0000000001", "five"):
+    for text in ("-1", "NaN", "1e30", "0.0000000001", "five", "5,00", "1,000"):
         page = await ada.post("/limits", data={"account_limit.day": "3", "key_limit.day": text})
         assert page.status_code == 400
         assert f'value="{text}"' in page.text
         assert page.text.count('aria-invalid="true"') == 1
     assert (await ada.get("/api/limits")).json() == before
-    saved = await ada.post("/limits", data={"account_limit.day": "$1,000.50"})
-    assert saved.headers["location"] == "/limits?notice=saved"
-    (limit,) = [x for x in (await ada.get("/api/limits")).json()["data"] if x["what"] == "account"]
-    assert limit["limit_usd"] == "1000.50"
+    for form in ({"account_limit.day": "$1000.50"}, {"key_limit.day": " 2 "}, {}):
+        saved = await ada.post("/limits", data=form | {"time_zone": "UTC"})
+        assert saved.headers["location"] == "/limits?notice=saved"
+    limits = {x["what"]: x["limit_usd"] for x in (await ada.get("/api/limits")).json()["data"]}
+    assert limits == {"account": "1000.50", "credit": "5.00", "key": "2.00"}
+    await ada.post("/limits", data={"account_limit.day": ""})
+    limits = {x["what"]: x["limit_usd"] for x in (await ada.get("/api/limits")).json()["data"]}
+    assert limits == {"credit": "5.00", "key": "2.00"}
 
 
 async def test_the_switch_for_premium_models_says_where_it_stands(console: Management) -> None:

@@ -62,7 +62,10 @@ async def show(request: Request, identity: LoggedIn) -> Response:
 
 @router.post("/limits")
 async def save(request: Request, identity: LoggedIn) -> Response:
-    """Set what was changed; an empty field takes its limit away. A mistake changes nothing."""
+    """Set what was changed; an empty field takes its limit away, a missing one changes nothing.
+
+    Neither does a mistake.
+    """
     form = await read_form(request)
     limits, caller = services_of(request).limits, caller_of(request, identity)
     try:
@@ -71,6 +74,7 @@ async def save(request: Request, identity: LoggedIn) -> Response:
             (kind, period): _amount(form, f"{kind}.{period}")
             for kind, periods in SETTABLE.items()
             for period in periods
+            if f"{kind}.{period}" in form
         }
         time_zone = form.get("time_zone", "").strip() or standing.time_zone
         if time_zone != standing.time_zone:
@@ -101,5 +105,6 @@ async def switch_premium(request: Request, identity: LoggedIn) -> Response:
 
 
 def _amount(form: Mapping[str, str], name: str) -> int | None:
-    text = form.get(name, "").strip().removeprefix("$").replace(",", "")
+    # A comma is not guessed at: 5,00 is five dollars to one reader and five hundred to another.
+    text = form[name].strip().removeprefix("$")
     return parse_usd(text, param=name, allow_zero=True) if text else None
