@@ -254,13 +254,14 @@ async def test_a_limit_binds_every_window_that_runs(bank: Bank) -> None:
 async def test_a_limit_leaves_windows_of_other_budgets_alone_that_run_at_the_same_time(
     bank: Bank,
 ) -> None:
+    await _add_day(bank)
+    await _charge(bank, 30, NOW_US)
+    await _set(bank, 400)
     twin = await bank.add_budget("bgt_twin", 50, period="week")
     await bank.store.write(open_window, twin)
     await bank.change(
         "UPDATE budget_windows SET spent_nanos = 7, leased_nanos = 20 WHERE budget_id = 'bgt_twin'"
     )
-    await _add_day(bank)
-    await _charge(bank, 30, NOW_US)
     for limit_nanos in (400, 300):
         await _set(bank, limit_nanos)
         assert await bank.figures(DAY) == Figures(limit_nanos, 30, 0, 400)

@@ -140,6 +140,8 @@ async def test_what_went_beyond_holds_is_one_posting_of_the_operators(bank: Bank
     ]
     balances = await _balances(bank)
     assert (balances["overrun"], balances["revenue"]) == (-12, 162)
+    ids = await bank.rows("SELECT id FROM postings WHERE kind IN ('usage', 'overrun')")
+    assert all(row.id.startswith("pst_") for row in ids)
     assert await bank.figures() == Figures(1000, 150, 450, 1000)
 
 

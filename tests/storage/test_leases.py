@@ -264,6 +264,16 @@ async def test_an_offset_moves_on_only_from_where_it_stands(bank: Bank) -> None:
     assert [row[0] for row in rows] == [10, 0]
 
 
+async def test_an_offset_is_where_it_should_be_only_in_its_own_open_epoch(bank: Bank) -> None:
+    await _open_other(bank)
+    await bank.store.write(advance_offset, epoch_id=OTHER, from_offset=0, to_offset=20)
+    with pytest.raises(LookupError, match="is fenced or not at offset 5"):
+        await bank.store.write(advance_offset, epoch_id=EPOCH, from_offset=5, to_offset=20)
+    await bank.store.write(end_epoch, epoch_id=OTHER, now_us=NOW_US)
+    with pytest.raises(LookupError, match="is fenced or not at offset 0"):
+        await bank.store.write(advance_offset, epoch_id=OTHER, from_offset=0, to_offset=20)
+
+
 @pytest.mark.parametrize("epoch_id", [EPOCH, "epo_unknown"])
 async def test_an_epoch_that_has_ended_or_never_was_posts_nothing(
     bank: Bank, epoch_id: str
