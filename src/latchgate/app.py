@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from latchgate.clock import DAY_US, Clock, SystemClock, month_start_us, week_start_us
+from latchgate.clock import Clock, SystemClock
 from latchgate.config import Settings
 from latchgate.data_directory import DataDirectory
 from latchgate.domain.errors import Conflict
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
-from latchgate.gateway.endpoints import KeyFigures
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.accounts import Accounts
@@ -35,6 +34,7 @@ from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
 from latchgate.services.passwords import Passwords
 from latchgate.services.recovery import recover
+from latchgate.services.reports import Reports
 from latchgate.services.sessions import Sessions
 from latchgate.services.throttles import Throttles
 from latchgate.services.usage import UsageService
@@ -180,6 +180,10 @@ def _services(parts: _Parts) -> Services:
     throttles = Throttles(clock)
     logins = Logins(store, clock, settings, passwords, throttles, mail, parts.pepper)
     in_flight = _in_flight(engine)
+    limits = Limits(
+        store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
+    )
+    usage = UsageService(store, clock, in_flight)
     return Services(
         settings=settings,
         clock=clock,
@@ -201,10 +205,9 @@ def _services(parts: _Parts) -> Services:
         billing=Billing(
             store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
         ),
-        limits=Limits(
-            store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
-        ),
-        usage=UsageService(store, clock, in_flight),
+        limits=limits,
+        usage=usage,
+        reports=Reports(store, clock, in_flight, usage, limits),
         catalog=Catalog(store, clock, parts.vault, directory.load_models),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
@@ -226,22 +229,7 @@ async def _start(engine: Engine, services: Services) -> None:
     async def activate(entry: KeyEntry) -> None:
         await services.api_keys.confirm(entry.account_id, entry.id, Caller(actor=entry.id))
 
-    async def key_figures(account_id: str, key_id: str) -> KeyFigures:
-        today_us = services.clock.now_us() // DAY_US * DAY_US
-        standing = await services.limits.standing(account_id)
-        binding = standing.binding
-        spent = [
-            (await services.usage.totals(account_id, since_us=since_us, api_key_id=key_id))
-            for since_us in (0, today_us, week_start_us(today_us), month_start_us(today_us))
-        ]
-        return KeyFigures(
-            binding.limit_nanos,
-            binding.left_nanos,
-            None if binding.period == "none" else binding.period,
-            *(totals.charge_nanos for totals in spent),
-        )
-
-    await engine.start(activate=activate, key_figures=key_figures)
+    await engine.start(activate=activate, report=services.reports.get)
 
 
 async def _settled() -> None:

@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 from latchgate.clock import Clock, SystemClock
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
-from latchgate.gateway.endpoints import KeyFigures
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.api_keys import APIKeys, NewKey
@@ -25,6 +24,7 @@ from latchgate.services.billing import Balances, Billing, InFlight
 from latchgate.services.catalog import Catalog, ModelTerms
 from latchgate.services.limits import Limits
 from latchgate.services.recovery import recover
+from latchgate.services.reports import Reports
 from latchgate.services.usage import UsageService, UsageView
 from latchgate.services.vault import Vault
 from latchgate.storage.accounts import insert_account
@@ -277,38 +277,33 @@ async def _build(
     )
     engine = Engine(store, clock, directory, settings)
     api_keys = APIKeys(store, clock, PEPPER, directory.on_key_changed)
-    gateway: Gateway
 
     async def activate(entry: KeyEntry) -> None:
         await api_keys.confirm(entry.account_id, entry.id, Caller(actor=entry.id))
 
-    async def key_figures(account_id: str, _key_id: str) -> KeyFigures:
-        balances = await gateway.billing.balances(account_id)
-        spent = balances.spent_nanos
-        return KeyFigures(
-            balances.credit_nanos, balances.available_nanos, None, spent, spent, spent, spent
-        )
+    async def settle() -> None:
+        await engine.drain.flush()
 
+    in_flight = InFlight(settle=settle, held_nanos=engine.held_nanos)
+    usage = UsageService(store, clock, in_flight)
+    limits = Limits(store, clock, in_flight, engine.on_limits_changed)
     directory.on_ended_key_used = api_keys.note_use_after_end
-    await engine.start(activate=activate, key_figures=key_figures)
-    in_flight = InFlight(
-        settle=engine.drain.flush,
-        held_nanos=engine.held_nanos,
+    await engine.start(
+        activate=activate, report=Reports(store, clock, in_flight, usage, limits).get
     )
-    gateway = Gateway(
+    return Gateway(
         store=store,
         clock=clock,
         engine=engine,
         directory=directory,
         api_keys=api_keys,
         billing=Billing(store, clock, in_flight, engine.purse.on_credit),
-        limits=Limits(store, clock, in_flight, engine.on_limits_changed),
-        usage=UsageService(store, clock, in_flight),
+        limits=limits,
+        usage=usage,
         catalog=Catalog(store, clock, vault, directory.load_models),
         model_server=model_server,
         journal_folder=journal_folder,
     )
-    return gateway
 
 
 class _Server(uvicorn.Server):

@@ -7,11 +7,10 @@ redirected.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -32,25 +31,21 @@ _ANSWER_TO_OPTIONS = (
     b"access-control-max-age: 7200\r\nvary: access-control-request-headers\r\n"
 )
 
+QUERY_BYTES_MAX = 4096
+
 Handler = Callable[["GatewayRequest", "KeyEntry"], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFigures:
-    """What ``GET /v1/key`` says about a key's money, in nano-USD.
+#: What a key's holder may read of his account: path, account, key, the key's label, query; as JSON.
+Report = Callable[[str, str, str, str, dict[str, list[str]]], Coroutine[Any, Any, dict[str, Any]]]
 
-    The limit is the one that the next call would meet first; ``reset`` is its period.
-    """
-
-    limit_nanos: int
-    remaining_nanos: int
-    reset: str | None
-    usage_nanos: int
-    usage_daily_nanos: int
-    usage_weekly_nanos: int
-    usage_monthly_nanos: int
-
-
+REPORTS = (
+    "/key",
+    "/generation",
+    "/organization/usage/completions",
+    "/organization/usage/embeddings",
+    "/organization/costs",
+)
 #: Paths that are ours without ``/v1`` too: those that the console does not use.
 _BARE_PATHS = frozenset({"/v1", "/models", *(endpoint.path for endpoint in MODEL_ENDPOINTS)})
 
@@ -68,18 +63,18 @@ class Endpoints:
         directory: Directory,
         admission: Admission,
         calls: Calls,
-        key_figures: Callable[[str, str], Coroutine[Any, Any, KeyFigures]],
+        report: Report,
     ) -> None:
         self._directory = directory
         self._admission = admission
-        self._key_figures = key_figures
+        self._report_of = report
         self._table: dict[str, dict[str, Handler]] = {
             **{
                 endpoint.path: {"POST": partial(calls.run, endpoint)}
                 for endpoint in MODEL_ENDPOINTS
             },
             "/models": {"GET": self._list_models},
-            "/key": {"GET": self._get_key},
+            **{path: {"GET": self._report} for path in REPORTS},
         }
 
     async def handle(self, request: GatewayRequest) -> None:
@@ -144,31 +139,13 @@ class Endpoints:
         shape = _as_anthropic if b"anthropic-version" in request.headers else _as_openai
         request.send_json(200, msgspec.json.encode(shape(model)))
 
-    async def _get_key(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        figures = await in_task(self._key_figures(entry.account_id, entry.id))
-        data = {
-            "label": entry.label,
-            "limit": _usd(figures.limit_nanos),
-            "limit_remaining": _usd(figures.remaining_nanos),
-            "limit_reset": figures.reset,
-            "usage": _usd(figures.usage_nanos),
-            "usage_daily": _usd(figures.usage_daily_nanos),
-            "usage_weekly": _usd(figures.usage_weekly_nanos),
-            "usage_monthly": _usd(figures.usage_monthly_nanos),
-            "expires_at": None,
-            "is_free_tier": False,
-            "limit_nanos": figures.limit_nanos,
-            "limit_remaining_nanos": figures.remaining_nanos,
-            "usage_nanos": figures.usage_nanos,
-        }
-        request.send_json(200, msgspec.json.encode({"data": data}))
-
-
-def _usd(nanos: int) -> msgspec.Raw:
-    """A JSON number of US dollars, written from the integer, so that no float is in between."""
-    sign = "-" if nanos < 0 else ""
-    whole, rest = divmod(abs(nanos), 1_000_000_000)
-    return msgspec.Raw(f"{sign}{whole}.{rest:09d}".encode())
+    async def _report(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        path = request.path.removeprefix("/v1")
+        query = parse_qs(request.query[:QUERY_BYTES_MAX].decode("latin-1"), max_num_fields=100)
+        answer = await in_task(
+            self._report_of(path, entry.account_id, entry.id, entry.label, query)
+        )
+        request.send_json(200, msgspec.json.encode(answer))
 
 
 def _as_openai(model: ModelEntry) -> dict[str, object]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,7 +16,7 @@ from latchgate.gateway.admit import Admission
 from latchgate.gateway.call import Books
 from latchgate.gateway.calls import Bounds, Calls
 from latchgate.gateway.drain import Drain
-from latchgate.gateway.endpoints import Endpoints, KeyFigures, owns
+from latchgate.gateway.endpoints import Endpoints, Report, owns
 from latchgate.gateway.journal import Journal
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
@@ -81,7 +81,7 @@ class Engine:
         self,
         *,
         activate: Callable[[KeyEntry], Awaitable[None]],
-        key_figures: Callable[[str, str], Coroutine[Any, Any, KeyFigures]],
+        report: Report,
     ) -> None:
         """Open the epoch and its journal; from here on calls can be let in."""
         loop = asyncio.get_running_loop()
@@ -110,7 +110,7 @@ class Engine:
             self.pool,
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
         )
-        self._endpoints = Endpoints(self._directory, admission, calls, key_figures)
+        self._endpoints = Endpoints(self._directory, admission, calls, report)
         await self._directory.load_models()
         self._chores = (
             asyncio.create_task(self._return_idle()),

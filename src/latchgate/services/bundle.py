@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
+    from latchgate.services.reports import Reports
     from latchgate.services.sessions import Sessions
     from latchgate.services.usage import UsageService
 
@@ -37,6 +38,7 @@ class Services:
     billing: Billing
     limits: Limits
     usage: UsageService
+    reports: Reports
     catalog: Catalog
     embedded: EmbeddedModels
     mail: Mail

@@ -129,3 +129,30 @@ def sum_by_model(
         .group_by(name, models.c.tier)
     )
     return conn.execute(_dearest_first(query, name).limit(limit)).all()
+
+
+def sum_in_days(
+    conn: Connection,
+    account_id: str,
+    *,
+    since_us: int,
+    until_us: int,
+    kind: str | None,
+    by: Sequence[str],
+) -> Sequence[AnyRow]:
+    """What an account used on each day before ``until_us``, of models of a kind, oldest first.
+
+    ``by`` parts each day's sum further: by ``model``, by ``api_key_id``, or by both.
+    """
+    columns = {"model": models.c.name.label("model"), "api_key_id": _days.api_key_id}
+    parts = [columns[name] for name in by]
+    query = (
+        _sums(account_id, since_us, _days.starts_us, *parts)
+        .where(_days.starts_us < until_us)
+        .join(prices, prices.c.id == _days.price_id)
+        .join(models, models.c.id == prices.c.model_id)
+    )
+    if kind is not None:
+        query = query.where(models.c.kind == kind)
+    order = [_days.starts_us, *(models.c.name if name == "model" else columns[name] for name in by)]
+    return conn.execute(query.group_by(*order).order_by(*order)).all()
