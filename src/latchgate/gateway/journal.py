@@ -41,8 +41,10 @@ _Queue = SimpleQueue[tuple[list[bytes], bool] | None]
 
 #: A segment that has grown so large is followed by a new one.
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
-#: How long a record that nobody waits for may stay in memory, in seconds.
-OPEN_WAIT_S = 0.005
+#: How long a record may wait in memory for others to be written with, in seconds.
+GATHER_S = 0.002
+#: Calls that end do not wait for others once this share of those that run has ended with them.
+GATHER_SHARE = 4
 _REFUSAL = "Charges cannot be recorded just now, so paid calls are refused. Try again later."
 
 
@@ -68,7 +70,11 @@ class Journal:
         self._interval_s = None if interval_ms is None else interval_ms / 1000
         self._queue: _Queue = SimpleQueue()
         self._batch: list[bytes] = []
-        self._batch_syncs = False
+        #: Ended calls of the batch, and calls that have begun and not ended.
+        self._ended = 0
+        self._running = 0
+        self._is_handing_over = False
+        self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._waiting: deque[tuple[int, Wait[None]]] = deque()
         self._end = 0
@@ -90,29 +96,41 @@ class Journal:
 
     def open_call(self, record: OpenRecord) -> None:
         """Note a hold; nobody waits for it. Raises LedgerUnavailable."""
-        self._append(encode(record), sync=False)
+        self._append(encode(record))
+        self._running += 1
 
     def close_call(self, record: CloseRecord) -> int:
         """Note a charge. The charge counts once ``safe`` has returned for this offset."""
-        return self._append(encode(record), sync=True)
+        self._running = max(0, self._running - 1)
+        end = self._append(encode(record))
+        self._ended += 1
+        if not self._is_handing_over and self._ended * GATHER_SHARE >= self._running:
+            # The thread is woken once for all that this turn of the loop has to write.
+            self._is_handing_over = True
+            self._loop.call_soon(self._hand_over)
+        return end
 
-    def _append(self, data: bytes, *, sync: bool) -> int:
+    def _append(self, data: bytes) -> int:
         if not self.is_writable:
             raise LedgerUnavailable(_REFUSAL, internal=f"journal: {self.failure}")
-        if sync and not self._batch_syncs:
-            # The thread is woken once for all that this turn of the loop has to write.
-            self._batch_syncs = True
-            self._loop.call_soon(self._hand_over)
-        elif not self._batch:
-            self._loop.call_later(OPEN_WAIT_S, self._hand_over)
+        if self._timer is None:
+            self._timer = self._loop.call_later(GATHER_S, self._hand_over)
         self._batch.append(data)
         self._end += len(data)
         return self._end
 
     def _hand_over(self) -> None:
+        """Let the thread write what has gathered.
+
+        A sync costs the same for one call and for many: where many run, those that end wait a
+        moment for others.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._batch:
-            self._queue.put((self._batch, self._batch_syncs))
-            self._batch, self._batch_syncs = [], False
+            self._queue.put((self._batch, self._ended > 0))
+        self._batch, self._ended, self._is_handing_over = [], 0, False
 
     def safe(self, offset: int) -> Wait[None]:
         """Over when the answer of a charge may go out. It fails with LedgerUnavailable."""
@@ -133,7 +151,7 @@ class Journal:
         except OSError as error:
             self.failure = error
             return False
-        self._batch, self._batch_syncs = [], False
+        self._batch, self._ended, self._running = [], 0, 0
         self._queue = SimpleQueue()
         self._end = self.safe_offset = self.synced_offset
         self.failure = None
