@@ -17,7 +17,7 @@ UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --q
 
 .PHONY: help
 help: ## Say what each verb does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Make .venv with the locked dependencies, the models and Latchgate itself
@@ -36,6 +36,7 @@ check: setup $(VENV)/.dev-installed ## Check format, lint, types, floors and hou
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=examples/letter-desk $(BIN)/mypy --package letter_desk
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest tests/tidy -q
 
@@ -48,18 +49,23 @@ format: setup $(VENV)/.dev-installed ## Format the code, and mend what the linte
 docs: setup ## Write docs/configuration.md and docs/cli.md anew from the code
 	$(BIN)/python scripts/write_reference.py
 
+.PHONY: letter-desk
+letter-desk: $(VENV)/.examples-installed ## Start the example that writes e-mail, on http://localhost:8100
+	@cd examples/letter-desk && exec ../../$(BIN)/python -m letter_desk $(ARGS)
+
 .PHONY: lock
 lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependency, with hashes
 	cd requirements && $(UV_COMPILE) build.in --allow-unsafe -o build.txt
 	cd requirements && $(UV_COMPILE) app.in -o app.txt
 	cd requirements && $(UV_COMPILE) model.in --no-deps -o model.txt
 	cd requirements && $(UV_COMPILE) dev.in -c app.txt -o dev.txt
+	cd requirements && $(UV_COMPILE) examples.in -c dev.txt -o examples.txt
 
 .PHONY: clean
 clean: ## Remove the environment and all caches; data/ stays
 	rm -rf $(VENV) build dist src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made: requirements/build.txt
 	@scripts/make-venv $(VENV)
@@ -77,6 +83,10 @@ $(VENV)/.model: $(VENV)/.made requirements/model.txt
 
 $(VENV)/.installed: $(VENV)/.locked $(VENV)/.model pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.examples-installed: $(VENV)/.made requirements/examples.txt
+	$(PIP) install --quiet --require-hashes -r requirements/examples.txt
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.made requirements/dev.txt

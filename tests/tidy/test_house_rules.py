@@ -100,6 +100,17 @@ def test_every_module_of_ours_says_what_it_is_for() -> None:
     assert not silent
 
 
+def test_an_example_knows_latchgate_only_as_a_server() -> None:
+    """Whoever copies an example's folder has all of it."""
+    found = [
+        _named(path)
+        for path in _modules()
+        if path.is_relative_to(ROOT / "examples")
+        and re.search(r"^\s*(from|import) (latchgate|tests)\b", path.read_text(), re.MULTILINE)
+    ]
+    assert not found
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     vague = [
         _named(path)
@@ -150,7 +161,7 @@ def test_every_dependency_says_why_it_is_there() -> None:
                 assert re.fullmatch(r"[\w\-\[\]]+ +# \S.*", line), f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("name", ["app", "dev", "build", "model"])
+@pytest.mark.parametrize("name", ["app", "dev", "build", "model", "examples"])
 def test_every_locked_dependency_has_a_hash(name: str) -> None:
     locked = (ROOT / "requirements" / f"{name}.txt").read_text()
     for entry in re.split(r"\n(?=[a-zA-Z0-9])", locked):
@@ -164,4 +175,5 @@ def test_what_runs_and_what_is_tested_are_locked_to_the_same_versions() -> None:
         return dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;\\]+)", text, re.MULTILINE))
 
     dev = versions("dev")
-    assert {name: dev.get(name) for name in versions("app")} == versions("app")
+    for run in ("app", "examples"):
+        assert {name: dev.get(name) for name in versions(run)} == versions(run)

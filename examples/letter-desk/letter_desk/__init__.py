@@ -1,0 +1,1 @@
+"""Letter desk: helps to write e-mail, with the user's own Latchgate key."""
