@@ -37,6 +37,7 @@ check: setup $(VENV)/.dev-installed ## Check format, lint, types, floors and hou
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	MYPYPATH=examples/letter-desk $(BIN)/mypy --package letter_desk
+	MYPYPATH=examples/help-desk $(BIN)/mypy --package help_desk
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest tests/tidy -q
 
@@ -52,6 +53,10 @@ docs: setup ## Write docs/configuration.md and docs/cli.md anew from the code
 .PHONY: letter-desk
 letter-desk: $(VENV)/.examples-installed ## Start the example that writes e-mail, on http://localhost:8100
 	@cd examples/letter-desk && exec ../../$(BIN)/python -m letter_desk $(ARGS)
+
+.PHONY: help-desk
+help-desk: $(VENV)/.examples-installed ## Start the example that answers visitors, on http://localhost:8200
+	@cd examples/help-desk && exec ../../$(BIN)/python -m help_desk $(ARGS)
 
 .PHONY: lock
 lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependency, with hashes

@@ -1,0 +1,1 @@
+"""Help desk: a chat for a business's site that answers from the business's own pages."""
