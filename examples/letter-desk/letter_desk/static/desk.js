@@ -133,6 +133,7 @@ async function write(change = "") {
     }
     if (!ending) throw { code: "broken_off", message: "The draft broke off. Try again." };
     $("status").textContent = said(ending);
+    $("body").scrollTop = 0;
     $("change").value = "";
   } catch (trouble) {
     $("status").textContent = "";
