@@ -204,6 +204,32 @@ def test_a_key_that_was_revoked_is_asked_for_again_and_the_text_stays(
     expect(page.get_by_label("Text")).to_have_value("My own words.")
 
 
+def test_a_key_that_is_revoked_in_mid_draft_cuts_it_and_says_so(
+    page: Page, desk: ExampleApp, server: ServerProcess
+) -> None:
+    address, secret = make_account(server, "midway")
+    paste_key(page, desk, secret)
+    page.get_by_text("Long", exact=True).click()
+    write(page, "Tell the whole story of my journey over the sea.")
+    expect(page.get_by_label("Text")).to_have_value(re.compile(r"\w+ \w+"))
+    server.cli("key", "revoke", server.cli("key", "list", address)["keys"][0]["id"])
+    expect(page.get_by_role("alert")).to_contain_text("does not accept this key")
+    expect(page.get_by_role("button", name="Write a draft")).to_be_enabled()
+    assert page.get_by_label("Text").input_value().strip()  # what had come is the user's
+
+
+def test_a_suspended_account_hears_latchgates_own_sentence(
+    page: Page, desk: ExampleApp, server: ServerProcess
+) -> None:
+    address, secret = make_account(server, "suspended")
+    paste_key(page, desk, secret)
+    server.cli("account", "suspend", address)
+    write(page)
+    expect(page.get_by_role("alert").first).to_contain_text(
+        re.compile("Latchgate says: [A-Z].*suspended")
+    )
+
+
 def test_a_limit_says_whose_it_is_and_where_to_change_it(
     page: Page, desk: ExampleApp, server: ServerProcess
 ) -> None:

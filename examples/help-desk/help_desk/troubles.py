@@ -42,4 +42,5 @@ def advice(error: openai.APIError, base_url: str) -> str:
         return "The model takes too long; visitors get the pages' own words."
     if isinstance(error, openai.APIConnectionError):
         return f"Latchgate does not answer at {base_url}."
-    return f"Latchgate failed: {error.message}"
+    body = error.body if isinstance(error.body, dict) else {}
+    return f"Latchgate says: {body.get('message', error.message)}"

@@ -54,17 +54,17 @@ def trouble_of(error: openai.APIError, api: str) -> Trouble:
     if error.code in _MONEY:
         message, page, link_text = _MONEY[error.code]
         return Trouble(error.code, message, console + page, link_text, status=429)
+    if error.code == "invalid_api_key":  # also in mid-draft, where the SDK has no class for it
+        return Trouble(
+            "key_refused",
+            "Latchgate does not accept this key: it is mistyped, replaced or revoked.",
+            f"{console}/api-keys",
+            "Go to your keys",
+            status=401,
+        )
     match error:
-        case openai.AuthenticationError():
-            return Trouble(
-                "key_refused",
-                "Latchgate does not accept this key: it is mistyped, replaced or revoked.",
-                f"{console}/api-keys",
-                "Go to your keys",
-                status=401,
-            )
-        case openai.PermissionDeniedError():
-            return Trouble("forbidden", f"Latchgate says: {error.message}", status=403)
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            return Trouble("forbidden", f"Latchgate says: {_said(error)}", status=403)
         case openai.RateLimitError():
             return Trouble("too_fast", _wait(error.response.headers.get("retry-after")), status=429)
         case openai.BadRequestError() if error.code == "context_length_exceeded":
@@ -77,6 +77,12 @@ def trouble_of(error: openai.APIError, api: str) -> Trouble:
             return Trouble("server_away", f"Latchgate does not answer at {console}. Try again.")
         case _:
             return Trouble("failed", "The model failed. Nothing is lost here: try again.")
+
+
+def _said(error: openai.APIError) -> str:
+    """The server's own sentence; the SDK's message has the whole body around it."""
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message", error.message))
 
 
 def _wait(retry_after_s: str | None) -> str:
