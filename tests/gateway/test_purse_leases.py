@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
 from latchgate.domain.errors import LedgerUnavailable
 from latchgate.domain.windows import Window
-from latchgate.gateway.purse import AHEAD_CALLS, AHEAD_NANOS, Purse, Shortage
+from latchgate.gateway.purse import AHEAD_CALLS, AHEAD_NANOS, Hold, Purse, Shortage, Slice
 from latchgate.storage.budgets import set_limit
 from latchgate.storage.charges import Spent, post_calls
 from latchgate.storage.leases import open_epoch
@@ -298,6 +299,38 @@ async def test_what_is_spent_beside_a_lease_adds_up_and_lets_a_window_be_asked_a
         purse.on_posted({bank.credit: Spent(0, 30), Window("bgt_unknown"): Spent(0, 5)})
     assert (piece.excess_nanos, piece.is_dry) == (60, False)
     assert Window("bgt_unknown") not in purse._slices
+
+
+async def test_a_lease_ahead_that_fails_is_logged_and_asked_for_again(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH)
+    piece = purse.slice_of(bank.credit)
+    await bank.break_windows()
+    with capture_logs() as logs:
+        purse._refill_ahead(piece, 500)
+        await at_rest(purse)
+    (line,) = logs
+    assert (line["event"], line["log_level"]) == ("purse.lease_ahead_failed", "warning")
+    assert "can't be read just now" in line["error"]
+    await bank.mend_windows()
+    with capture_logs() as logs:
+        purse._refill_ahead(piece, 500)
+        await at_rest(purse)
+    assert logs == []
+    assert piece.leased_nanos > 0
+
+
+async def test_a_call_whose_lease_another_one_has_taken_asks_again(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH)
+    refill, taken = purse._refill, []
+
+    async def refill_and_lose(piece: Slice, needed_nanos: int, ahead_nanos: int) -> None:
+        await refill(piece, needed_nanos, ahead_nanos)
+        if not taken:
+            taken.append(Hold((piece,), piece.free_nanos))
+
+    purse._refill = refill_and_lose  # type: ignore[method-assign]
+    await hold_exactly(purse, 100, bank.credit)
+    assert purse.held_nanos(bank.credit) == 100 + taken[0].amount_nanos
 
 
 async def test_a_lease_ahead_that_fails_keeps_no_purse_from_closing(bank: Bank) -> None:

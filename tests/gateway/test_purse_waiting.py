@@ -81,6 +81,7 @@ async def test_all_that_fit_are_let_in_and_the_others_wait_on(bank: Bank, purse:
     tasks = await _waiting(
         purse, bank.credit, *(hold_exactly(purse, 400, bank.credit) for _ in range(3))
     )
+    assert purse.slice_of(bank.credit).askers == 3
     first.release()
     async with asyncio.timeout(PATIENCE_S / 2):
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -161,7 +161,7 @@ async def test_an_accounts_credit_is_its_own_window(bank: Bank) -> None:
 # ── what an account is shown ────────────────────────────────────────────────────────────────────
 async def test_postings_come_newest_first_page_by_page_and_only_ones_own(bank: Bank) -> None:
     await bank.add_account(OTHER, 55)
-    times = {"pst_b": 50, "pst_a": 60, "pst_d": 60, "pst_c": 70}
+    times = {"pst_b": 50, "pst_d": 60, "pst_a": 60, "pst_c": 70}
     for posting_id, now_us in times.items():
         posting = credit_posting(posting_id, ACCOUNT, 5, kind="gift", note="n", actor="ada")
         await bank.store.write(post, posting, now_us=now_us)
