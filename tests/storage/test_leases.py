@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from latchgate.domain.windows import Window
+from latchgate.storage import leases
+from latchgate.storage.budgets import find_window
 from latchgate.storage.leases import (
     advance_offset,
     end_epoch,
@@ -208,6 +210,18 @@ def test_a_statement_must_meet_one_row_and_no_other_number() -> None:
     for count in (-1, 0, 2):
         with pytest.raises(LookupError, match=f"{count} rows for window Window.*bgt_1"):
             expect_one(count, window)
+
+
+async def test_what_another_process_took_between_two_statements_is_not_taken_again(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = await bank.store.read(find_window, bank.credit)
+    assert await _take(bank, 950, 950) == 950
+    monkeypatch.setattr(leases, "_find_window", lambda *_: now)  # what was read before that
+    assert await _take(bank, 100, 100) == 0
+    assert await bank.figures() == Figures(1000, 0, 950, 1000)
+    assert await bank.leased_nanos() == 950
+    assert await _take(bank, 50, 50) == 50
 
 
 # ── epochs ──────────────────────────────────────────────────────────────────────────────────────
