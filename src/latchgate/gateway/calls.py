@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.dialects.base import Dialect
     from latchgate.gateway.dialects.table import ModelEndpoint
     from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.kept import KeptResponses
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.repeats import Answer, Repeat
     from latchgate.gateway.request import GatewayRequest
@@ -35,11 +36,14 @@ class Bounds:
 class Calls:
     """Runs the calls of every endpoint that calls a model."""
 
-    def __init__(self, admission: Admission, books: Books, pool: Pool, bounds: Bounds) -> None:
+    def __init__(
+        self, admission: Admission, books: Books, pool: Pool, bounds: Bounds, kept: KeptResponses
+    ) -> None:
         self._admission = admission
         self._books = books
         self._pool = pool
         self._bounds = bounds
+        self._kept = kept
         self._repeats = Repeats()
 
     async def run(self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry) -> None:
@@ -103,7 +107,8 @@ class Calls:
     ) -> None:
         """Peek, admit, relay, settle. Raises LatchgateError."""
         admission = self._admission
-        model, prompt = endpoint.peek(body, lambda name: admission.get_model(name, entry))
+        model, prompt = self._peek(endpoint, body, entry)
+        request.error_event = prompt.error_event or request.error_event
         dialect = dialect_for(endpoint, model)
         request.rate_lines = admission.admit_rate(entry, prompt, request.now_s)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
@@ -122,6 +127,18 @@ class Calls:
         except Exception as error:
             await call.fail(error)
             raise
+
+    def _peek(
+        self, endpoint: ModelEndpoint, body: bytes, entry: KeyEntry
+    ) -> tuple[ModelEntry, Prompt]:
+        """Read a body. Raises NotFound, InvalidRequest."""
+
+        def find_model(name: str) -> ModelEntry:
+            return self._admission.get_model(name, entry)
+
+        if endpoint.peek_kept is None:
+            return endpoint.peek(body, find_model)
+        return endpoint.peek_kept(body, find_model, self._kept.of(entry.account_id))
 
     def _open(
         self,

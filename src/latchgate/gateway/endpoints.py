@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission
     from latchgate.gateway.calls import Calls
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.kept import KeptResponses
     from latchgate.gateway.request import GatewayRequest
 
 _ANSWER_TO_OPTIONS = (
-    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+    b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
     b"access-control-max-age: 7200\r\nvary: access-control-request-headers\r\n"
 )
 
@@ -52,7 +53,7 @@ _BARE_PATHS = frozenset({"/v1", "/models", *(endpoint.path for endpoint in MODEL
 
 def owns(path: str) -> bool:
     """Whether a path is the gateway's; all others are the console's."""
-    return path.startswith(("/v1/", "/models/")) or path in _BARE_PATHS
+    return path.startswith(("/v1/", "/models/", "/responses/")) or path in _BARE_PATHS
 
 
 class Endpoints:
@@ -63,10 +64,12 @@ class Endpoints:
         directory: Directory,
         admission: Admission,
         calls: Calls,
+        kept: KeptResponses,
         report: Report,
     ) -> None:
         self._directory = directory
         self._admission = admission
+        self._kept = kept
         self._report_of = report
         self._table: dict[str, dict[str, Handler]] = {
             **{
@@ -93,6 +96,8 @@ class Endpoints:
         methods = self._table.get(path)
         if methods is None and path.startswith("/models/"):
             methods = {"GET": self._get_model}
+        elif methods is None and path.startswith("/responses/"):
+            methods = {"GET": self._get_response, "DELETE": self._delete_response}
         if methods is None:
             raise NotFound(
                 f"Unknown request URL: {request.method} {request.path[:200]}. Check the path for "
@@ -146,6 +151,22 @@ class Endpoints:
             self._report_of(path, entry.account_id, entry.id, entry.label, query)
         )
         request.send_json(200, msgspec.json.encode(answer))
+
+    # ── kept responses ──────────────────────────────────────────────────────────────────────────
+    async def _get_response(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        kept = self._kept.of(entry.account_id).get(_last_part(request.path))
+        request.send_json(200, kept.answer)
+
+    async def _delete_response(self, request: GatewayRequest, entry: KeyEntry) -> None:
+        response_id = _last_part(request.path)
+        self._kept.of(entry.account_id).forget(response_id)
+        deleted = {"id": response_id, "object": "response", "deleted": True}
+        request.send_json(200, msgspec.json.encode(deleted))
+
+
+def _last_part(path: str) -> str:
+    """What a path names behind its collection."""
+    return unquote(path.partition("/responses/")[2])
 
 
 def _as_openai(model: ModelEntry) -> dict[str, object]:

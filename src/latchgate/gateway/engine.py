@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from latchgate.gateway.calls import Bounds, Calls
 from latchgate.gateway.drain import Drain
 from latchgate.gateway.endpoints import Endpoints, Report, owns
 from latchgate.gateway.journal import Journal
+from latchgate.gateway.kept import KeptResponses, Retention
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
 from latchgate.gateway.rates import RateBook, RateTerms
@@ -56,6 +57,7 @@ class EngineSettings:
     answer_bytes_max: int
     trusted_proxies: frozenset[str]
     rates: RateTerms
+    retention: Retention = field(default_factory=Retention)
 
 
 class Engine:
@@ -104,13 +106,15 @@ class Engine:
             RateBook(settings.rates),
             running_per_key_max=settings.running_per_key_max,
         )
+        kept = KeptResponses(self._clock.now_us, settings.retention)
         calls = Calls(
             admission,
             Books(self._clock, self.purse, self.journal, self.drain),
             self.pool,
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
+            kept,
         )
-        self._endpoints = Endpoints(self._directory, admission, calls, report)
+        self._endpoints = Endpoints(self._directory, admission, calls, kept, report)
         await self._directory.load_models()
         self._chores = (
             asyncio.create_task(self._return_idle()),

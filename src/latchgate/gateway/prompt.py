@@ -63,6 +63,8 @@ class Prompt:
     has_window: bool = True
     #: The checked fields, for whoever has to say them in another dialect.
     values: dict[str, Any] = field(default_factory=dict)
+    #: How a stream of this endpoint's says that it broke off, where that is its own.
+    error_event: Callable[[LatchgateError], bytes] | None = None
 
     def input_tokens_max(self, *, message_tokens: int, context_tokens: int) -> int:
         """A proven bound: no tokenizer makes more tokens than bytes, no model takes more than fits.

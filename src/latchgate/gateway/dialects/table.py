@@ -11,10 +11,15 @@ from latchgate.gateway.dialects.base import Dialect
 from latchgate.gateway.dialects.chat import peek_chat
 from latchgate.gateway.dialects.completions import peek_completions
 from latchgate.gateway.dialects.embeddings import EMBEDDINGS_DIALECT, peek_embeddings
+from latchgate.gateway.dialects.responses import peek_responses
+from latchgate.gateway.dialects.responses_answers import RESPONSES
 from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.kept import AccountResponses
 from latchgate.gateway.prompt import FindModel, Prompt
 
 Peek = Callable[[bytes, FindModel], tuple[ModelEntry, Prompt]]
+#: The same for calls that may go on from a response that was kept for their account.
+PeekKept = Callable[[bytes, FindModel, AccountResponses], tuple[ModelEntry, Prompt]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,20 @@ class ModelEndpoint:
     native: Dialect
     #: How an upstream that speaks only chat completions is asked instead.
     adapter: Dialect | None = None
+    #: Used instead of ``peek`` where answers are kept.
+    peek_kept: PeekKept | None = None
 
 
 MODEL_ENDPOINTS = (
     ModelEndpoint("/chat/completions", "chat", CHAT, peek_chat, chat_answers.CHAT),
     ModelEndpoint("/completions", "completions", CHAT, peek_completions, chat_answers.COMPLETIONS),
+    ModelEndpoint(
+        "/responses",
+        "responses",
+        CHAT,
+        peek_responses,
+        RESPONSES,
+        peek_kept=peek_responses,
+    ),
     ModelEndpoint("/embeddings", "embeddings", EMBEDDINGS, peek_embeddings, EMBEDDINGS_DIALECT),
 )

@@ -1,0 +1,309 @@
+"""Answers of upstreams that speak responses themselves.
+
+Servers say these in fuller and in barer ways: some number no events, name no place of an item, or
+leave out half of the response. What a client gets has all of it, and what is plain passes as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from latchgate.gateway.dialects.chat_answers import broke_off
+from latchgate.gateway.dialects.response_draft import MAX_OUTPUT, draft_of, usage_of
+from latchgate.gateway.dialects.response_stream import Item, ResponseStream
+from latchgate.upstream.answers import Plain, garbled
+from latchgate.upstream.responses import (
+    DELTA_HEAD,
+    find_plain_deltas,
+    parse_event,
+    parse_object,
+    read_usage,
+)
+from latchgate.upstream.sse import data_of
+
+if TYPE_CHECKING:
+    from latchgate.gateway.call import Call
+    from latchgate.gateway.prompt import Prompt
+    from latchgate.upstream.responses import PlainDeltas
+
+_BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
+_ENDS = ("response.completed", "response.incomplete")
+_FAILURES = ("error", "response.failed", "response.cancelled")
+#: Events about a part of an item, which say which one it is.
+_PART_EVENTS = (
+    "response.content_part.",
+    "response.output_text.",
+    "response.refusal.",
+    "response.reasoning_text.",
+)
+
+
+class ResponsesDialect:
+    """Speaks responses."""
+
+    path = "/responses"
+
+    def body(self, prompt: Prompt, model: str, output_tokens: int) -> bytes:
+        """The body that goes upstream."""
+        return prompt.outgoing.write(model, output_tokens)
+
+    def read(self, call: Call, data: bytes) -> None:
+        """Tell the call the usage that an answer states, and its text where that is not sane."""
+        answer = parse_object(data)
+        status = _decoded(answer, "status")
+        if _decoded(answer, "error") is not None or status in ("failed", "cancelled"):
+            raise broke_off(data)
+        output = _decoded(answer, "output")
+        if not isinstance(output, list):
+            raise garbled("a response without output")
+        call.usage = read_usage(_decoded(answer, "usage"))
+        if call.usage is None or not call.usage.is_sane:
+            call.note_text(sum(map(text_bytes, output)))
+
+    def answer(self, call: Call, data: bytes) -> bytes:
+        """The client's whole answer, with what it cost."""
+        answer = parse_object(data)
+        incomplete = ending(answer, call)
+        draft = draft_of(call.prompt)
+        response = draft.whole(
+            call,
+            "completed" if incomplete is None else "incomplete",
+            answer["output"],
+            usage=usage_of(call, _decoded(answer, "usage")),
+            incomplete=incomplete,
+            given=answer,
+        )
+        draft.keep(call, response)
+        return msgspec.json.encode(response)
+
+    def events(self, call: Call) -> ResponsesEvents:
+        """A reader for one stream."""
+        return ResponsesEvents(call)
+
+
+RESPONSES = ResponsesDialect()
+
+
+def _decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:
+    return msgspec.json.decode(fields[name]) if name in fields else None
+
+
+def ending(answer: dict[str, Any], call: Call) -> str | None:
+    """Why a response is incomplete; None for one that is whole.
+
+    llama.cpp's server says 'completed' also of what it has cut at the bound, and knows no
+    ``incomplete_details``: there the count tells.
+    """
+    details, status = (
+        msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+        for value in (answer.get("incomplete_details"), answer.get("status"))
+    )
+    if isinstance(details, dict) and isinstance(details.get("reason"), str):
+        return str(details["reason"])
+    if status == "incomplete":
+        return MAX_OUTPUT
+    usage = call.usage
+    is_cut = usage is not None and usage.output_tokens >= call.allowance.output_tokens
+    return MAX_OUTPUT if is_cut and "incomplete_details" not in answer else None
+
+
+def text_bytes(item: Any) -> int:
+    """How many bytes of text, thought or arguments an item of the output carries."""
+    if not isinstance(item, dict):
+        return 0
+    parts = [*_parts(item.get("content")), *_parts(item.get("summary")), item]
+    texts = (part.get(name) for part in parts for name in ("text", "refusal", "arguments", "input"))
+    return sum(len(text.encode("utf-8", "replace")) for text in texts if isinstance(text, str))
+
+
+def _parts(value: Any) -> list[dict[str, Any]]:
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+
+
+class ResponsesEvents:
+    """Reads a stream of typed events: the last one is kept back."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._stream = ResponseStream(call, draft_of(call.prompt))
+        self._items: dict[str, Item] = {}
+        #: The items whose text has been counted as it passed.
+        self._counted: set[int] = set()
+        #: The item whose text is being written, and how its deltas name it and its place.
+        self._writing: Item | None = None
+        self._marker = self._place = b""
+        self._plain: PlainDeltas | None = None
+        self._terminal: dict[str, Any] | None = None
+
+    # ── what passes without being parsed ────────────────────────────────────────────────────────
+    def plain(self, chunk: bytes) -> Plain | None:
+        """What a chunk of whole events carries, if they are nothing but text that may pass."""
+        item = self._writing
+        if item is None:
+            return None
+        found = find_plain_deltas(chunk, self._marker)
+        if found is None:
+            return None
+        events, first = len(found.texts), self._stream.sequence
+        if found.numbers:
+            is_right = found.numbers == tuple(range(first, first + events))
+            if not is_right or chunk.count(self._place) != events:
+                return None
+        elif b'_index"' in chunk:
+            return None
+        try:
+            item.pieces.append(b"".join(found.texts).decode())
+        except UnicodeDecodeError:
+            return None
+        self._plain = found
+        self._counted.add(item.index)
+        return Plain(events - found.texts.count(b""), sum(map(len, found.texts)), False)
+
+    def rename(self, chunk: bytes) -> bytes:
+        """A plain chunk, its events numbered where they are not."""
+        found, self._plain = self._plain, None
+        if found is None:
+            return chunk
+        first = self._stream.sequence
+        self._stream.sequence += len(found.texts)
+        if found.numbers:
+            return chunk
+        return b"".join(
+            b'%b"sequence_number":%d,%b,%b' % (DELTA_HEAD, number, self._place, rest)
+            for number, rest in enumerate(chunk.split(DELTA_HEAD)[1:], first)
+        )
+
+    # ── the others ──────────────────────────────────────────────────────────────────────────────
+    def event(self, event: bytes) -> bytes:
+        """What the client gets for one event of the upstream's."""
+        data = data_of(event)
+        if data is None:
+            return event  # a comment that keeps the line warm
+        if data == b"[DONE]" or self._terminal is not None:
+            return b""
+        value = parse_event(data)
+        kind = value.get("type")
+        if kind in _FAILURES or (not isinstance(kind, str) and "error" in value):
+            self._note_usage(value)
+            raise broke_off(data)
+        if not isinstance(kind, str):
+            raise garbled("an event without a type")
+        begun = self._stream.begin()
+        if kind in _BEGINNINGS:
+            return begun
+        if kind in _ENDS:
+            response = value.get("response")
+            self._terminal = response if isinstance(response, dict) else {}
+            self._note_usage(value)
+            return begun
+        return begun + self._pass_on(kind, value)
+
+    def _note_usage(self, value: dict[str, Any]) -> None:
+        response = value.get("response")
+        if isinstance(response, dict):
+            self._call.usage = read_usage(response.get("usage"))
+
+    def _pass_on(self, kind: str, value: dict[str, Any]) -> bytes:
+        """Remember what an event says, and say it with its number and place."""
+        if kind == "response.output_item.added":
+            return self._on_item_added(value)
+        item = self._find_item(value)
+        opened = b""
+        if item is None and kind == "response.output_text.delta":
+            item, opened = self._stream.open_message()
+            self._items[str(value.get("item_id"))] = item
+        if item is None:
+            said = {name: value[name] for name in value if name not in ("type", "sequence_number")}
+            return self._stream.event(kind, **said)
+        said = self._placed(kind, value, item)
+        self._remember(kind, value, item)
+        return opened + self._stream.event(kind, **said)
+
+    def _on_item_added(self, value: dict[str, Any]) -> bytes:
+        given = value.get("item")
+        if not isinstance(given, dict):
+            raise garbled("an item that is no object")
+        if "id" not in given:
+            given = {**given, "id": str(given.get("call_id", ""))}
+        item, added = self._stream.open(given)
+        self._items[item.id] = item
+        return added
+
+    def _find_item(self, value: dict[str, Any]) -> Item | None:
+        """The item that an event is about."""
+        given = value.get("item")
+        name = given.get("id") if isinstance(given, dict) else value.get("item_id")
+        if isinstance(name, str) and name in self._items:
+            return self._items[name]
+        index = value.get("output_index")
+        items = self._stream.items
+        if isinstance(index, int) and 0 <= index < len(items):
+            return items[index]
+        is_about_an_item = "item" in value or "item_id" in value
+        return items[-1] if is_about_an_item and items and not items[-1].is_done else None
+
+    def _placed(self, kind: str, value: dict[str, Any], item: Item) -> dict[str, Any]:
+        """What an event says, with the place that it says it of."""
+        said = {name: value[name] for name in value if name not in ("type", "sequence_number")}
+        said["output_index"] = item.index
+        if kind.startswith(_PART_EVENTS):
+            said["item_id"] = item.id
+            said["content_index"] = item.part_index
+        if kind in ("response.output_text.delta", "response.output_text.done"):
+            said.setdefault("logprobs", [])
+        return said
+
+    def _remember(self, kind: str, value: dict[str, Any], item: Item) -> None:
+        delta = value.get("delta")
+        if kind.endswith(".delta") and isinstance(delta, str):
+            if not kind.startswith("response.reasoning_summary"):
+                item.pieces.append(delta)
+            if delta:
+                self._counted.add(item.index)
+                self._call.note_output(1, len(delta.encode("utf-8", "replace")))
+        elif kind == "response.content_part.added" and isinstance(value.get("part"), dict):
+            item.part, item.pieces = value["part"], []
+            self._write_into(item if value["part"].get("type") == "output_text" else None)
+        elif kind == "response.content_part.done" and isinstance(value.get("part"), dict):
+            content = item.value.get("content") or ()
+            item.value = {**item.value, "content": [*content, value["part"]]}
+            item.part, item.pieces, item.part_index = None, [], item.part_index + 1
+            self._write_into(None)
+        elif kind == "response.output_item.done" and isinstance(value.get("item"), dict):
+            item.value, item.is_done = value["item"], True
+            self._write_into(None)
+            size = text_bytes(item.value)
+            if size and item.index not in self._counted:
+                self._call.note_output(1, size)
+
+    def _write_into(self, item: Item | None) -> None:
+        """Text that follows is this item's."""
+        self._writing = item
+        if item is not None:
+            self._marker = b'"item_id":' + msgspec.json.encode(item.id)
+            self._place = b'"output_index":%d,"content_index":%d' % (item.index, item.part_index)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+    def last(self) -> bytes:
+        """What was kept back: the end of the response, as the upstream had it."""
+        said = self._terminal or {}
+        incomplete = ending(said, self._call) if said else None
+        usage, output = said.get("usage"), said.get("output")
+        begun = self._stream.begin()
+        closed = self._stream.close_all("completed" if incomplete is None else "incomplete")
+        return (
+            begun
+            + closed
+            + self._stream.end(
+                incomplete=incomplete,
+                output=output if isinstance(output, list) and output else None,
+                usage=usage if isinstance(usage, dict) else None,
+                given=said,
+            )
+        )
+
+    def early(self) -> bytes:
+        """The end of a stream that ran dry: as if it had reached its bound."""
+        return self._stream.early()
