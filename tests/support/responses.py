@@ -161,11 +161,11 @@ async def add_native_model(gateway: Gateway, name: str = "r", **fields: Any) -> 
 
 
 async def respond(
-    gateway: Gateway, text: Any = "Say hi", *, model: str | None = "r", **fields: Any
+    gateway: Gateway, value: Any = "Say hi", *, model: str | None = "r", **fields: Any
 ) -> Reply:
     """One call with the account's key; ``key`` and ``headers`` go to the request."""
     key, headers = fields.pop("key", None), fields.pop("headers", None)
-    body = {"input": text, **({} if model is None else {"model": model}), **fields}
+    body = {"input": value, **({} if model is None else {"model": model}), **fields}
     return await gateway.request("POST", "/v1/responses", body, key=key, headers=headers)
 
 

@@ -24,18 +24,10 @@ class _Usage(msgspec.Struct):
     input_tokens_details: _InputDetails | None = None
 
 
-def parse_object(data: bytes) -> dict[str, msgspec.Raw]:
-    """The raw fields of an answer's or an event's object. Raises UpstreamFailed for garbage."""
+def parse_answer(data: bytes) -> dict[str, Any]:
+    """The object of an answer, or of an event. Raises UpstreamFailed for garbage."""
     try:
-        return _decode_object(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise garbled(str(error)) from None
-
-
-def parse_event(data: bytes) -> dict[str, Any]:
-    """An event's object. Raises UpstreamFailed for garbage."""
-    try:
-        return _decode_event(data)
+        return _decode_answer(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise garbled(str(error)) from None
 
@@ -60,8 +52,7 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_event = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_answer = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)

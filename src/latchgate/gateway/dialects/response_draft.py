@@ -50,6 +50,8 @@ class Draft:
             name: msgspec.Raw(_encode(value))
             for name, value in _echo(values, is_kept=self._is_kept).items()
         }
+        #: An upstream's whole answer, once it is read.
+        self.given: dict[str, Any] = {}
         #: What has been said of it as a stream, once that has begun.
         self.stream: ResponseStream | None = None
 

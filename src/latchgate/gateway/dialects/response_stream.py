@@ -52,6 +52,19 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(24)}"
 
 
+def empty_item(kind: str) -> dict[str, Any]:
+    """A message or a thought that begins."""
+    if kind == "reasoning":
+        return {
+            "id": new_id("rs"), "type": "reasoning", "status": "in_progress",
+            "summary": [], "content": [],
+        }  # fmt: skip
+    return {
+        "id": new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant",
+        "content": [],
+    }  # fmt: skip
+
+
 def text_part(text: str) -> dict[str, Any]:
     """A part of text."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
@@ -92,11 +105,7 @@ class ResponseStream:
 
     def open_message(self) -> tuple[Item, bytes]:
         """A message begins, with a part of text."""
-        value = {
-            "id": new_id("msg"), "type": "message", "role": "assistant",
-            "status": "in_progress", "content": [],
-        }  # fmt: skip
-        item, added = self.open(value)
+        item, added = self.open(empty_item("message"))
         return item, added + self.open_part(item, text_part(""))
 
     def open_part(self, item: Item, part: dict[str, Any]) -> bytes:

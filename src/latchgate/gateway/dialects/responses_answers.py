@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from latchgate.gateway.dialects.chat_answers import broke_off
+from latchgate.gateway.dialects.chat_answers import FIELDS, broke_off
 from latchgate.gateway.dialects.response_draft import MAX_OUTPUT, draft_of, usage_of
 from latchgate.gateway.dialects.response_stream import Item, ResponseStream
 from latchgate.upstream.answers import Plain, garbled
 from latchgate.upstream.responses import (
     DELTA_HEAD,
     find_plain_deltas,
-    parse_event,
-    parse_object,
+    parse_answer,
     read_usage,
 )
 from latchgate.upstream.sse import data_of
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 _BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete")
 _FAILURES = ("error", "response.failed", "response.cancelled")
+#: How a whole answer says that there is none.
+_BROKEN = ("failed", "cancelled")
 #: Events about a part of an item, which say which one it is.
 _PART_EVENTS = (
     "response.content_part.",
@@ -51,27 +52,28 @@ class ResponsesDialect:
 
     def read(self, call: Call, data: bytes) -> None:
         """Tell the call the usage that an answer states, and its text where that is not sane."""
-        answer = parse_object(data)
-        status = _decoded(answer, "status")
-        if _decoded(answer, "error") is not None or status in ("failed", "cancelled"):
+        answer = parse_answer(data)
+        if answer.get("error") is not None or answer.get("status") in _BROKEN:
             raise broke_off(data)
-        output = _decoded(answer, "output")
+        output = answer.get("output")
         if not isinstance(output, list):
             raise garbled("a response without output")
-        call.usage = read_usage(_decoded(answer, "usage"))
+        call.usage = read_usage(answer.get("usage"))
         if call.usage is None or not call.usage.is_sane:
             call.note_text(sum(map(text_bytes, output)))
+        draft_of(call.prompt).given = answer
 
-    def answer(self, call: Call, data: bytes) -> bytes:
+    def answer(self, call: Call, _data: bytes) -> bytes:
         """The client's whole answer, with what it cost."""
-        answer = parse_object(data)
-        incomplete = ending(answer, call)
         draft = draft_of(call.prompt)
+        answer = draft.given
+        incomplete = ending(answer, call)
+        usage = answer.get("usage")
         response = draft.whole(
             call,
             "completed" if incomplete is None else "incomplete",
             answer["output"],
-            usage=usage_of(call, _decoded(answer, "usage")),
+            usage=usage_of(call, usage if isinstance(usage, dict) else None),
             incomplete=incomplete,
             given=answer,
         )
@@ -86,23 +88,16 @@ class ResponsesDialect:
 RESPONSES = ResponsesDialect()
 
 
-def _decoded(fields: dict[str, msgspec.Raw], name: str) -> Any:
-    return msgspec.json.decode(fields[name]) if name in fields else None
-
-
 def ending(answer: dict[str, Any], call: Call) -> str | None:
     """Why a response is incomplete; None for one that is whole.
 
     llama.cpp's server says 'completed' also of what it has cut at the bound, and knows no
     ``incomplete_details``: there the count tells.
     """
-    details, status = (
-        msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
-        for value in (answer.get("incomplete_details"), answer.get("status"))
-    )
+    details = answer.get("incomplete_details")
     if isinstance(details, dict) and isinstance(details.get("reason"), str):
         return str(details["reason"])
-    if status == "incomplete":
+    if answer.get("status") == "incomplete":
         return MAX_OUTPUT
     usage = call.usage
     is_cut = usage is not None and usage.output_tokens >= call.allowance.output_tokens
@@ -180,10 +175,10 @@ class ResponsesEvents:
         """What the client gets for one event of the upstream's."""
         data = data_of(event)
         if data is None:
-            return event  # a comment that keeps the line warm
+            return event if event.startswith(FIELDS) else b""
         if data == b"[DONE]" or self._terminal is not None:
             return b""
-        value = parse_event(data)
+        value = parse_answer(data)
         kind = value.get("type")
         if kind in _FAILURES or (not isinstance(kind, str) and "error" in value):
             self._note_usage(value)

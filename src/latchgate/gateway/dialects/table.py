@@ -12,6 +12,7 @@ from latchgate.gateway.dialects.chat import peek_chat
 from latchgate.gateway.dialects.completions import peek_completions
 from latchgate.gateway.dialects.embeddings import EMBEDDINGS_DIALECT, peek_embeddings
 from latchgate.gateway.dialects.responses import peek_responses
+from latchgate.gateway.dialects.responses_adapter import RESPONSES_ADAPTER
 from latchgate.gateway.dialects.responses_answers import RESPONSES
 from latchgate.gateway.directory import ModelEntry
 from latchgate.gateway.kept import AccountResponses
@@ -47,6 +48,7 @@ MODEL_ENDPOINTS = (
         CHAT,
         peek_responses,
         RESPONSES,
+        RESPONSES_ADAPTER,
         peek_kept=peek_responses,
     ),
     ModelEndpoint("/embeddings", "embeddings", EMBEDDINGS, peek_embeddings, EMBEDDINGS_DIALECT),
