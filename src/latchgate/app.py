@@ -19,6 +19,7 @@ from latchgate.domain.errors import Conflict
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
+from latchgate.gateway.kept import Retention
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
@@ -155,6 +156,10 @@ def _engine_settings(settings: Settings, data: DataDirectory) -> EngineSettings:
         body_bytes_max=gateway.body_bytes_max,
         answer_bytes_max=gateway.answer_bytes_max,
         trusted_proxies=frozenset(settings.server.trusted_proxies),
+        retention=Retention(
+            minutes=settings.responses.retention_minutes,
+            kept_bytes_max=settings.responses.kept_bytes_max,
+        ),
     )
 
 

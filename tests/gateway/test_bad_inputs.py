@@ -32,6 +32,9 @@ def _body(row: dict[str, Any]) -> bytes:
         fields = json.loads(row.get("chat", "{}")) | GENERATED.get(row.get("generate", ""), {})
         chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
         return json.dumps(chat).encode()
+    if "response" in row:
+        response = {"model": "m", "input": "hi", **json.loads(row["response"])}
+        return json.dumps(response).encode()
     return b""
 
 
@@ -50,7 +53,8 @@ def _request(row: dict[str, Any], secret: str) -> bytes:
     if name := row.get("repeat", {}).get("header"):
         lines[name] = row["repeat"]["piece"] * row["repeat"]["times"]
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
-    path, version = row.get("path", "/v1/chat/completions"), row.get("version", "HTTP/1.1")
+    usual = "/v1/responses" if "response" in row else "/v1/chat/completions"
+    path, version = row.get("path", usual), row.get("version", "HTTP/1.1")
     return f"{method} {path} {version}\r\n{head}\r\n".encode() + body
 
 

@@ -298,7 +298,7 @@ async def test_a_page_of_any_origin_may_ask_first_and_without_a_key(
         allowed = {name[21:]: value for name, value in reply.headers.items() if "-allow-" in name}
         assert allowed == {
             "origin": "*",
-            "methods": "GET, POST, OPTIONS",
+            "methods": "GET, POST, DELETE, OPTIONS",
             "headers": asked["access-control-request-headers"],
         }
         assert reply.headers["vary"] == "access-control-request-headers"

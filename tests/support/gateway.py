@@ -17,6 +17,7 @@ from latchgate.clock import Clock, SystemClock
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
+from latchgate.gateway.kept import Retention
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.api_keys import APIKeys, NewKey
 from latchgate.services.audit import AuditReport, audit
@@ -209,6 +210,7 @@ async def running_gateway(
     clock: Clock | None = None,
     rates: RateTerms | None = None,
     database_url: str | None = None,
+    retention: Retention | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
@@ -221,6 +223,7 @@ async def running_gateway(
         clock or SystemClock(),
         rates or RateTerms(),
         default_database_url() if database_url is None else database_url,
+        retention or Retention(),
     )
     server = await _listen(gateway)
     try:
@@ -253,6 +256,7 @@ async def _build(
     clock: Clock,
     rates: RateTerms,
     database_url: str,
+    retention: Retention,
 ) -> Gateway:
     store = Store(folder / "latchgate.db", database_url)
     journal_folder = folder / "journal"
@@ -274,6 +278,7 @@ async def _build(
         body_bytes_max=1024 * 1024,
         answer_bytes_max=4 * 1024 * 1024,
         trusted_proxies=frozenset(),
+        retention=retention,
     )
     engine = Engine(store, clock, directory, settings)
     api_keys = APIKeys(store, clock, PEPPER, directory.on_key_changed)

@@ -307,6 +307,25 @@ class RateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponsesSettings:
+    """How long responses are kept, so that the next one can go on from them."""
+
+    retention_minutes: int = setting(
+        60,
+        integer(0, 10_080),
+        "How long a response is kept in memory for `previous_response_id`, unless its caller says "
+        "`store: false`; a restart forgets all. 0: none is kept.",
+        unit="minutes",
+    )
+    kept_bytes_max: int = setting(
+        64 * _MIB,
+        integer(1024, 64 * 1024 * _MIB),
+        "How much is kept at most, of which one account may fill an eighth; the oldest goes first.",
+        unit="bytes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What the server says on stderr."""
 
@@ -333,6 +352,7 @@ class Settings:
     journal: JournalSettings = JournalSettings()
     gateway: GatewaySettings = GatewaySettings()
     rates: RateSettings = RateSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()  # noqa: RUF009 (frozen, as all of these)
     log: LogSettings = LogSettings()
 
@@ -346,6 +366,7 @@ SECTIONS: dict[str, type] = {
     "journal": JournalSettings,
     "gateway": GatewaySettings,
     "rates": RateSettings,
+    "responses": ResponsesSettings,
     "embedded": EmbeddedSettings,
     "log": LogSettings,
 }

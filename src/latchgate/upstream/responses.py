@@ -87,6 +87,7 @@ def find_plain_deltas(chunk: bytes, item: bytes) -> PlainDeltas | None:
         chunk.count(b"\n\n") == events
         and chunk.count(b"\n") == _LINES * events
         and chunk.count(DELTA_HEAD) == events
+        and chunk.count(b'{"') == events  # nothing stands inside of something
         and chunk.count(item) == events
         and chunk.count(b'"type"') == events
         and chunk.count(b'"item_id"') == events

@@ -5,4 +5,8 @@ chat           chat completions: fields; usual_chat, the quick way; chat_message
 chat_answers   answers of chat and of text completions
 completions    text completions
 embeddings     vectors
+responses      responses: fields; response_items, their checks; response_draft and
+               response_stream, how a response is said in whole and as events;
+               responses_answers, of upstreams that speak them; responses_as_chat and
+               responses_adapter, of those that speak only chat
 """
