@@ -224,7 +224,6 @@ def test_a_server_that_speaks_messages_alone_finds_its_credential_where_it_looks
     assert target.head.decode().splitlines() == [
         "host: claude.example.com",
         "authorization: Bearer sk-up",
-        "anthropic-version: 2023-06-01",
         "x-api-key: sk-up",
     ]
     assert target.speaks == {"messages"}

@@ -18,6 +18,7 @@ from latchgate.clock import SECOND_US
 from latchgate.domain.errors import MethodNotAllowed, NotFound
 from latchgate.fibers import in_task
 from latchgate.gateway import replies
+from latchgate.gateway.dialects.messages_errors import speak_messages
 from latchgate.gateway.dialects.table import MODEL_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Endpoints:
         if request.method == "OPTIONS":
             self._answer_options(request)
             return
+        if _speaks_messages(request):
+            speak_messages(request)
         handler = self._find_handler(request)
         entry = self._admission.find_key(request)
         if entry is None:
@@ -167,6 +170,14 @@ class Endpoints:
 def _last_part(path: str) -> str:
     """What a path names behind its collection."""
     return unquote(path.partition("/responses/")[2])
+
+
+def _speaks_messages(request: GatewayRequest) -> bool:
+    """Whether a request comes from a client of Anthropic's API."""
+    path = request.path
+    if path.startswith(("/v1/messages", "/messages")):
+        return True
+    return "/models" in path and b"anthropic-version" in request.headers
 
 
 def _as_openai(model: ModelEntry) -> dict[str, object]:

@@ -182,7 +182,8 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, dialect:
 
 def _outgoing(call: Call, request: GatewayRequest, dialect: Dialect) -> bytes:
     body = dialect.body(call.prompt, call.model.upstream_model, call.allowance.output_tokens)
-    return call.model.target.request(dialect.path, body, request.request_id)
+    lines = dialect.forwarded_lines(request.headers)
+    return call.model.target.request(dialect.path, body, request.request_id, lines)
 
 
 def allowance_lines(call: Call) -> tuple[bytes, ...]:

@@ -8,7 +8,7 @@ import json
 from latchgate.domain.errors import LatchgateError
 
 _EXPOSED = (
-    "x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, "
+    "x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, "
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
     "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, "
     "x-latchgate-cost-nanos, x-latchgate-remaining-nanos, x-latchgate-clamped, x-latchgate-replayed"
@@ -33,6 +33,8 @@ _OPENINGS = {
     + b"x-request-id: "
     for status in http.HTTPStatus
 }
+#: A number of Anthropic's own, for servers that are full.
+_OPENINGS[529] = _OPENINGS[503].replace(b"503 Service Unavailable", b"529 Overloaded", 1)
 
 
 def opening(status: int) -> bytes:
@@ -59,6 +61,11 @@ def error_lines(error: LatchgateError) -> list[bytes]:
     if error.status == http.HTTPStatus.UNAUTHORIZED:
         lines.append(b"www-authenticate: Bearer\r\n")
     return lines
+
+
+def error_status(error: LatchgateError) -> int:
+    """The status of a refusal: its own."""
+    return error.status
 
 
 def error_body(error: LatchgateError) -> bytes:

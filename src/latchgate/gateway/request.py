@@ -49,12 +49,14 @@ class GatewayRequest:
         "disconnected",
         "error_body",
         "error_event",
+        "error_status",
         "headers",
         "keep_alive",
         "method",
         "more_body",
         "on_flow",
         "on_gone",
+        "own_lines",
         "path",
         "query",
         "rate_lines",
@@ -91,7 +93,10 @@ class GatewayRequest:
         self.started_s = protocol.loop.time()
         #: Header lines that say what is left of the account's rates.
         self.rate_lines = b""
+        #: Header lines that its dialect of the API adds to every answer.
+        self.own_lines = b""
         #: How a refusal is written: each dialect of the API has a shape of its own.
+        self.error_status: Callable[[LatchgateError], int] = replies.error_status
         self.error_body: Callable[[LatchgateError], bytes] = replies.error_body
         self.error_event: Callable[[LatchgateError], bytes] = replies.error_event
         # What uvicorn reads and writes.
@@ -238,11 +243,12 @@ class GatewayRequest:
         if self.method == "HEAD" or status == 204:  # noqa: PLR2004 - No Content
             body = b""
         self._protocol.transport.write(
-            b"%b%b\r\n%b%bopenai-processing-ms: %d\r\n%bcontent-length: %d\r\n\r\n%b"
+            b"%b%b\r\n%b%b%bopenai-processing-ms: %d\r\n%bcontent-length: %d\r\n\r\n%b"
             % (
                 replies.opening(status),
                 self.request_id.encode("ascii"),
                 b"".join(lines),
+                self.own_lines,
                 self.rate_lines,
                 self._processing_ms(),
                 self._closing(),
@@ -264,7 +270,8 @@ class GatewayRequest:
             self.write(self.error_event(error))
             self.abort()
             return
-        self.send_json(error.status, self.error_body(error), *replies.error_lines(error))
+        lines = replies.error_lines(error)
+        self.send_json(self.error_status(error), self.error_body(error), *lines)
 
     def start_stream(self, *lines: bytes) -> None:
         """Begin an answer of events."""
@@ -272,12 +279,13 @@ class GatewayRequest:
             return
         self.response_started = True
         self._protocol.transport.write(
-            b"%b%b\r\n%btransfer-encoding: chunked\r\nopenai-processing-ms: %d\r\n%b%b%b\r\n"
+            b"%b%b\r\n%btransfer-encoding: chunked\r\nopenai-processing-ms: %d\r\n%b%b%b%b\r\n"
             % (
                 replies.opening(200),
                 self.request_id.encode("ascii"),
                 replies.EVENTS,
                 self._processing_ms(),
+                self.own_lines,
                 self.rate_lines,
                 b"".join(lines),
                 self._closing(),

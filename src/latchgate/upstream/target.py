@@ -12,8 +12,6 @@ _HEAD = (
     b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
     b"user-agent: latchgate\r\nx-request-id: "
 )
-#: The version of Anthropic's API whose messages we write and read.
-ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,8 @@ class Target:
         head = f"host: {authority}\r\n"
         if credential is not None:
             head += f"authorization: Bearer {credential}\r\n"
-        if speaks == {"messages"}:
-            head += f"anthropic-version: {ANTHROPIC_VERSION}\r\n"
-            if credential is not None:
-                head += f"x-api-key: {credential}\r\n"
+        if speaks == {"messages"} and credential is not None:
+            head += f"x-api-key: {credential}\r\n"
         return Target(
             name=name,
             host=host,
@@ -72,15 +68,17 @@ class Target:
             name, host="", port=0, is_tls=False, path="", head=b"", speaks=frozenset(speaks)
         )
 
-    def request(self, path: str, body: bytes, request_id: str) -> bytes:
-        """A whole POST request; nothing of the client's own head goes along."""
+    def request(self, path: str, body: bytes, request_id: str, lines: bytes = b"") -> bytes:
+        """A whole POST request; of the client's own head only ``lines`` go along."""
         return b"".join(
             (
                 f"POST {self.path}{path} HTTP/1.1\r\n".encode(),
                 self.head,
                 _HEAD,
                 request_id.encode(),
-                b"\r\ncontent-length: ",
+                b"\r\n",
+                lines,
+                b"content-length: ",
                 str(len(body)).encode(),
                 b"\r\n\r\n",
                 body,

@@ -11,6 +11,8 @@ from latchgate.gateway.dialects.base import Dialect
 from latchgate.gateway.dialects.chat import peek_chat
 from latchgate.gateway.dialects.completions import peek_completions
 from latchgate.gateway.dialects.embeddings import EMBEDDINGS_DIALECT, peek_embeddings
+from latchgate.gateway.dialects.messages import peek_messages
+from latchgate.gateway.dialects.messages_answers import MESSAGES
 from latchgate.gateway.dialects.responses import peek_responses
 from latchgate.gateway.dialects.responses_adapter import RESPONSES_ADAPTER
 from latchgate.gateway.dialects.responses_answers import RESPONSES
@@ -51,5 +53,6 @@ MODEL_ENDPOINTS = (
         RESPONSES_ADAPTER,
         peek_kept=peek_responses,
     ),
+    ModelEndpoint("/messages", "messages", CHAT, peek_messages, MESSAGES),
     ModelEndpoint("/embeddings", "embeddings", EMBEDDINGS, peek_embeddings, EMBEDDINGS_DIALECT),
 )
