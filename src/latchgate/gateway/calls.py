@@ -119,11 +119,12 @@ class Calls:
         call = self._open(request, entry, model, prompt, allowance)
         call.repeat = repeat
         try:
+            outgoing = _outgoing(endpoint, request, call, dialect)
             if prompt.is_stream:
-                await relay_events(call, request, self._pool, dialect)
+                await relay_events(call, request, self._pool, dialect, outgoing)
             else:
-                bytes_max = self._bounds.answer_bytes_max
-                await relay_whole(call, request, self._pool, dialect, bytes_max=bytes_max)
+                most = self._bounds.answer_bytes_max
+                await relay_whole(call, request, self._pool, dialect, outgoing, bytes_max=most)
         except Exception as error:
             await call.fail(error)
             raise
@@ -160,6 +161,18 @@ class Calls:
         )
         call.open()
         return call
+
+
+def _outgoing(
+    endpoint: ModelEndpoint, request: GatewayRequest, call: Call, dialect: Dialect
+) -> bytes:
+    """The request that goes upstream."""
+    model = call.model
+    body = dialect.body(call.prompt, model.upstream_model, call.allowance.output_tokens)
+    lines = b""
+    if endpoint.head_lines is not None and dialect is endpoint.native:
+        lines = endpoint.head_lines(request.headers)
+    return model.target.request(dialect.path, body, request.request_id, lines)
 
 
 def dialect_for(endpoint: ModelEndpoint, model: ModelEntry) -> Dialect:

@@ -144,11 +144,17 @@ class EventRelay:
 
 
 async def relay_whole(
-    call: Call, request: GatewayRequest, pool: Pool, dialect: Dialect, *, bytes_max: int
+    call: Call,
+    request: GatewayRequest,
+    pool: Pool,
+    dialect: Dialect,
+    outgoing: bytes,
+    *,
+    bytes_max: int,
 ) -> None:
     """Run a call that is not streamed: the whole answer, settled, then sent."""
     sink = WholeAnswer(call, bytes_max=bytes_max)
-    status = await pool.send(call.model.target, _outgoing(call, request, dialect), sink)
+    status = await pool.send(call.model.target, outgoing, sink)
     if status != _OK:
         raise refusal(status, sink.body)
     dialect.read(call, sink.body)
@@ -158,12 +164,14 @@ async def relay_whole(
     request.send_json(_OK, answer, *allowance_lines(call), cost)
 
 
-async def relay_events(call: Call, request: GatewayRequest, pool: Pool, dialect: Dialect) -> None:
+async def relay_events(
+    call: Call, request: GatewayRequest, pool: Pool, dialect: Dialect, outgoing: bytes
+) -> None:
     """Run a stream: events as they come, then the charge, then the last bytes."""
     events = dialect.events(call)
     relay = EventRelay(call, request, events)
     try:
-        status = await pool.send(call.model.target, _outgoing(call, request, dialect), relay)
+        status = await pool.send(call.model.target, outgoing, relay)
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))
@@ -178,12 +186,6 @@ async def relay_events(call: Call, request: GatewayRequest, pool: Pool, dialect:
     await call.settle()
     request.start_stream(*allowance_lines(call))
     request.end_stream(events.last())
-
-
-def _outgoing(call: Call, request: GatewayRequest, dialect: Dialect) -> bytes:
-    body = dialect.body(call.prompt, call.model.upstream_model, call.allowance.output_tokens)
-    lines = dialect.forwarded_lines(request.headers)
-    return call.model.target.request(dialect.path, body, request.request_id, lines)
 
 
 def allowance_lines(call: Call) -> tuple[bytes, ...]:

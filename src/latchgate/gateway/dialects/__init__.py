@@ -9,6 +9,7 @@ responses      responses: fields; response_items, their checks; response_draft a
                response_stream, how a response is said in whole and as events;
                responses_answers, of upstreams that speak them; responses_as_chat and
                responses_adapter, of those that speak only chat
-messages       Anthropic's messages: fields; message_blocks, their checks; messages_as_chat, the
-               same call as a chat; messages_answers, their answers; messages_errors, refusals
+messages       Anthropic's messages: fields; message_blocks, their checks; messages_answers, their
+               answers; messages_errors, refusals; messages_as_chat and messages_adapter, calls
+               and answers where the upstream speaks only chat
 """

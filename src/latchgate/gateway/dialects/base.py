@@ -8,7 +8,6 @@ language, and its answer in ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -49,9 +48,6 @@ class Dialect(Protocol):
 
     def body(self, prompt: Prompt, model: str, output_tokens: int) -> bytes:
         """The body that goes upstream."""
-
-    def forwarded_lines(self, headers: Mapping[bytes, bytes]) -> bytes:
-        """Header lines of the client's that go upstream: nothing for most dialects."""
 
     def read(self, call: Call, data: bytes) -> None:
         """Tell the call what a whole answer says: its usage, and its text where that is not sane.

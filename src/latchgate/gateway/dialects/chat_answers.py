@@ -13,7 +13,6 @@ from latchgate.upstream.sse import data_of
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping
 
     from latchgate.gateway.call import Call
     from latchgate.gateway.prompt import Prompt
@@ -37,10 +36,6 @@ class ChatDialect:
     def body(self, prompt: Prompt, model: str, output_tokens: int) -> bytes:
         """The body that goes upstream."""
         return prompt.outgoing.write(model, output_tokens)
-
-    def forwarded_lines(self, headers: Mapping[bytes, bytes]) -> bytes:  # noqa: ARG002
-        """None."""
-        return b""
 
     def read(self, call: Call, data: bytes) -> None:
         """Tell the call the usage that an answer states, and its text where that is not sane."""

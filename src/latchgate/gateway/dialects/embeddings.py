@@ -20,8 +20,6 @@ from latchgate.gateway.prompt import (
 from latchgate.upstream.answers import read_embedding_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from latchgate.gateway.call import Call
     from latchgate.gateway.dialects.base import Events
 
@@ -119,10 +117,6 @@ class EmbeddingsDialect:
     def body(self, prompt: Prompt, model: str, output_tokens: int) -> bytes:
         """The body that goes upstream."""
         return prompt.outgoing.write(model, output_tokens)
-
-    def forwarded_lines(self, headers: Mapping[bytes, bytes]) -> bytes:  # noqa: ARG002
-        """None."""
-        return b""
 
     def read(self, call: Call, data: bytes) -> None:
         """Tell the call the usage that an answer states."""

@@ -48,10 +48,6 @@ class MessagesDialect:
         """The body that goes upstream."""
         return prompt.outgoing.write(model, output_tokens)
 
-    def forwarded_lines(self, headers: Mapping[bytes, bytes]) -> bytes:
-        """The API's version, and the betas that the client wants."""
-        return version_lines(headers)
-
     def read(self, call: Call, data: bytes) -> None:
         """Tell the call the usage that an answer states, and its text where that is not sane."""
         message = parse_message(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS
@@ -12,7 +12,8 @@ from latchgate.gateway.dialects.chat import peek_chat
 from latchgate.gateway.dialects.completions import peek_completions
 from latchgate.gateway.dialects.embeddings import EMBEDDINGS_DIALECT, peek_embeddings
 from latchgate.gateway.dialects.messages import peek_messages
-from latchgate.gateway.dialects.messages_answers import MESSAGES
+from latchgate.gateway.dialects.messages_adapter import ADAPTED
+from latchgate.gateway.dialects.messages_answers import MESSAGES, version_lines
 from latchgate.gateway.dialects.responses import peek_responses
 from latchgate.gateway.dialects.responses_adapter import RESPONSES_ADAPTER
 from latchgate.gateway.dialects.responses_answers import RESPONSES
@@ -39,8 +40,19 @@ class ModelEndpoint:
     adapter: Dialect | None = None
     #: Used instead of ``peek`` where answers are kept.
     peek_kept: PeekKept | None = None
+    #: The header lines of the client's that go to an upstream which answers it itself.
+    head_lines: Callable[[Mapping[bytes, bytes]], bytes] | None = None
 
 
+MESSAGES_ENDPOINT = ModelEndpoint(
+    "/messages",
+    "messages",
+    CHAT,
+    peek_messages,
+    MESSAGES,
+    ADAPTED,
+    head_lines=version_lines,
+)
 MODEL_ENDPOINTS = (
     ModelEndpoint("/chat/completions", "chat", CHAT, peek_chat, chat_answers.CHAT),
     ModelEndpoint("/completions", "completions", CHAT, peek_completions, chat_answers.COMPLETIONS),
@@ -53,6 +65,6 @@ MODEL_ENDPOINTS = (
         RESPONSES_ADAPTER,
         peek_kept=peek_responses,
     ),
-    ModelEndpoint("/messages", "messages", CHAT, peek_messages, MESSAGES),
+    MESSAGES_ENDPOINT,
     ModelEndpoint("/embeddings", "embeddings", EMBEDDINGS, peek_embeddings, EMBEDDINGS_DIALECT),
 )
