@@ -186,6 +186,7 @@ def _as_openai(model: ModelEntry) -> dict[str, object]:
         "object": "model",
         "created": model.created_us // SECOND_US,
         "owned_by": model.target.name,
+        "kind": model.kind,
         "context_window": model.context_tokens,
         "max_output_tokens": model.output_tokens_max,
     }

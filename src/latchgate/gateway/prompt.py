@@ -61,6 +61,8 @@ class Prompt:
     has_output: bool = True
     #: Whether all of the input is read at once, and so fits a context window, or item by item.
     has_window: bool = True
+    #: The field that has what the model reads, for refusals that are about it.
+    input_param: str = "messages"
     #: The checked fields, for whoever has to say them in another dialect.
     values: dict[str, Any] = field(default_factory=dict)
     #: How a stream of this endpoint's says that it broke off, where that is its own.

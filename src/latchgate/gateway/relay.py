@@ -106,7 +106,7 @@ class EventRelay:
         if self._connection is not None and self._connection.status != _OK:
             self.refusal_body += chunk
             if len(self.refusal_body) > REFUSAL_BYTES_MAX:
-                self._fail(refusal(self._connection.status, self.refusal_body))
+                self._fail(self.refusal(self._connection.status))
             return
         plain = self._events.plain(chunk) if self._scanner.is_clean else None
         if plain is not None:
@@ -138,6 +138,10 @@ class EventRelay:
                 self._request.start_stream(*allowance_lines(self._call))
             self._request.write(events)
 
+    def refusal(self, status: int) -> LatchgateError:
+        """What an upstream that answers with this status means to the caller."""
+        return refusal(status, self.refusal_body, self._call.prompt.input_param)
+
     def _fail(self, error: LatchgateError) -> None:
         if self._connection is not None:
             self._connection.fail(error)
@@ -156,7 +160,7 @@ async def relay_whole(
     sink = WholeAnswer(call, bytes_max=bytes_max)
     status = await pool.send(call.model.target, outgoing, sink)
     if status != _OK:
-        raise refusal(status, sink.body)
+        raise refusal(status, sink.body, call.prompt.input_param)
     dialect.read(call, sink.body)
     await call.settle()
     answer = dialect.answer(call, sink.body)
@@ -180,7 +184,7 @@ async def relay_events(
     finally:
         relay.let_go()
     if status != _OK:
-        raise refusal(status, relay.refusal_body)
+        raise relay.refusal(status)
     if not request.response_started and not call.usage:
         raise garbled("a stream without events")
     await call.settle()

@@ -206,15 +206,18 @@ def garbled(internal: str) -> UpstreamFailed:
     )
 
 
-def refusal(status: int, body: bytes) -> LatchgateError:
-    """What an upstream's error means to our caller. Its text stays in our log."""
+def refusal(status: int, body: bytes, input_param: str) -> LatchgateError:
+    """What an upstream's error means to our caller. Its text stays in our log.
+
+    ``input_param`` is the caller's field that has what the model reads.
+    """
     internal = f"upstream status {status}: {body[:300].decode('utf-8', 'replace')}"
     match status:
         case 400 | 413 | 422 if any(sign in body for sign in _CONTEXT_SIGNS):
             return InvalidRequest(
                 "The prompt is longer than this model's context window. Send a shorter one.",
                 code="context_length_exceeded",
-                param="messages",
+                param=input_param,
             )
         case 400 | 404 | 413 | 422:
             return InvalidRequest(

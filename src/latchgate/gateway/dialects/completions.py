@@ -73,5 +73,6 @@ def peek_completions(body: bytes, find_model: FindModel) -> tuple[ModelEntry, Pr
         messages=1,
         has_tools=False,
         outgoing=FieldsBody(forwarded, "max_tokens", WITH_USAGE if is_stream else {}),
+        input_param="prompt",
         values=values,
     )

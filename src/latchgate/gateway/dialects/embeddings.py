@@ -106,6 +106,7 @@ def peek_embeddings(body: bytes, find_model: FindModel) -> tuple[ModelEntry, Pro
         outgoing=FieldsBody(forwarded, None, {}),
         has_output=False,
         has_window=False,
+        input_param="input",
     )
 
 

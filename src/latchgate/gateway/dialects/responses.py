@@ -214,6 +214,7 @@ def parse_responses(
             FieldsBody(forwarded, "max_output_tokens", {"store": b"false"}), draft
         ),
         images=len(images),
+        input_param="input",
         values=values,
         error_event=draft.error_event,
     )
