@@ -11,6 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
 ARGS ?=
+# make mutants: for how long, and how many at once; a run goes on where the last one stopped.
+MINUTES ?= 90
+JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11
@@ -58,6 +61,11 @@ letter-desk: $(VENV)/.examples-installed ## Start the example that writes e-mail
 help-desk: $(VENV)/.examples-installed ## Start the example that answers visitors, on http://localhost:8200
 	@cd examples/help-desk && exec ../../$(BIN)/python -m help_desk $(ARGS)
 
+.PHONY: mutants
+mutants: setup $(VENV)/.dev-installed ## Change the money code all over, to see that tests notice
+	@nice -n 19 timeout $(MINUTES)m $(BIN)/mutmut run --max-children $(JOBS) || [ $$? = 124 ]
+	@$(BIN)/python scripts/write_mutation.py
+
 .PHONY: lock
 lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependency, with hashes
 	cd requirements && $(UV_COMPILE) build.in --allow-unsafe -o build.txt
@@ -69,7 +77,7 @@ lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependen
 .PHONY: clean
 clean: ## Remove the environment and all caches; data/ stays
 	rm -rf $(VENV) build dist src/*.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made: requirements/build.txt
