@@ -172,7 +172,7 @@ def test_stop_keeps_what_has_come_and_only_that_is_paid(
     assert written.strip()
     log_in(page, server, address)
     page.get_by_role("link", name="Usage").first.click()
-    call = page.get_by_role("row").filter(has_text=MODEL)
+    call = page.locator("tr.link").filter(has_text=MODEL)
     expect(call).to_contain_text("Letter desk")
     expect(call).to_contain_text("App hung up")
     tokens_out = int(call.get_by_role("cell").all_text_contents()[5])
