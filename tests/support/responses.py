@@ -12,11 +12,14 @@ from tests.support.gateway import Gateway, Reply
 from tests.support.model_server import (
     Behaviour,
     Received,
+    chunk,
     end_events,
     send_chunk,
     send_json,
     start_events,
+    usage_chunk,
 )
+from tests.support.model_server import usage_of as chat_usage_of
 
 MESSAGE_ID = "msg_up"
 
@@ -136,6 +139,25 @@ def answers(
             await sends(*text_events(said, stated, is_bare=is_bare))(request, writer)
         else:
             await send_json(writer, 200, response([message("".join(said))], stated))
+
+    return behave
+
+
+def calls_function(name: str, arguments: str) -> Behaviour:
+    """A server of chat that calls a function, its arguments in two pieces."""
+    half = len(arguments) // 2
+    called = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
+
+    async def behave(_request: Received, writer: asyncio.StreamWriter) -> None:
+        await start_events(writer)
+        await send_chunk(writer, chunk({"role": "assistant", "content": None}))
+        await send_chunk(writer, chunk({"tool_calls": [{"index": 0, **called}]}))
+        for piece in (arguments[:half], arguments[half:]):
+            more = {"index": 0, "function": {"arguments": piece}}
+            await send_chunk(writer, chunk({"tool_calls": [more]}))
+        await send_chunk(writer, chunk({}, finish="tool_calls"))
+        await send_chunk(writer, usage_chunk(chat_usage_of(12, 5)))
+        await end_events(writer)
 
     return behave
 
