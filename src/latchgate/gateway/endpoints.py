@@ -17,7 +17,7 @@ import msgspec
 from latchgate.clock import SECOND_US
 from latchgate.domain.errors import MethodNotAllowed, NotFound
 from latchgate.fibers import in_task
-from latchgate.gateway import replies
+from latchgate.gateway import counting, replies
 from latchgate.gateway.dialects.messages_errors import speak_messages
 from latchgate.gateway.dialects.table import MODEL_ENDPOINTS
 
@@ -49,7 +49,9 @@ REPORTS = (
     "/organization/costs",
 )
 #: Paths that are ours without ``/v1`` too: those that the console does not use.
-_BARE_PATHS = frozenset({"/v1", "/models", *(endpoint.path for endpoint in MODEL_ENDPOINTS)})
+_BARE_PATHS = frozenset(
+    {"/v1", "/models", counting.PATH, *(endpoint.path for endpoint in MODEL_ENDPOINTS)}
+)
 
 
 def owns(path: str) -> bool:
@@ -65,6 +67,7 @@ class Endpoints:
         directory: Directory,
         admission: Admission,
         calls: Calls,
+        counts: counting.Counting,
         kept: KeptResponses,
         report: Report,
     ) -> None:
@@ -77,6 +80,7 @@ class Endpoints:
                 endpoint.path: {"POST": partial(calls.run, endpoint)}
                 for endpoint in MODEL_ENDPOINTS
             },
+            counting.PATH: {"POST": counts.run},
             "/models": {"GET": self._list_models},
             **{path: {"GET": self._report} for path in REPORTS},
         }

@@ -15,6 +15,7 @@ from latchgate.domain.ids import new_id
 from latchgate.gateway.admit import Admission
 from latchgate.gateway.call import Books
 from latchgate.gateway.calls import Bounds, Calls
+from latchgate.gateway.counting import Counting
 from latchgate.gateway.drain import Drain
 from latchgate.gateway.endpoints import Endpoints, Report, owns
 from latchgate.gateway.journal import Journal
@@ -114,7 +115,8 @@ class Engine:
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
             kept,
         )
-        self._endpoints = Endpoints(self._directory, admission, calls, kept, report)
+        counts = Counting(admission, self.pool, body_bytes_max=settings.body_bytes_max)
+        self._endpoints = Endpoints(self._directory, admission, calls, counts, kept, report)
         await self._directory.load_models()
         self._chores = (
             asyncio.create_task(self._return_idle()),
