@@ -12,7 +12,8 @@ from anthropic.types import MessageParam
 
 from latchgate.config import EmbeddedSettings
 from latchgate.domain.endpoints import SPEAKS_EMBEDDED
-from latchgate.runtime.embedded import EmbeddedModel
+from latchgate.runtime.child import ModelChild
+from latchgate.runtime.embedded import chat_spec
 from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import Gateway, running_gateway
 
@@ -27,7 +28,7 @@ NATIVE, ADAPTED = "native", "adapted"
 @asynccontextmanager
 async def _house(folder: Path) -> AsyncIterator[tuple[Gateway, anthropic.AsyncAnthropic]]:
     """A gateway in front of the embedded model, and the SDK in front of the gateway."""
-    model = EmbeddedModel(SETTINGS, data_dir=folder)
+    model = ModelChild(chat_spec(SETTINGS, data_dir=folder), data_dir=folder)
     address = await model.start()
     try:
         await model.wait_ready(30)
