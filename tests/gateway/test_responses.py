@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from latchgate.fibers import Wait
-from tests.support.gateway import Gateway, Reply, running_gateway
+from latchgate.gateway.dialects import response_stream
+from tests.support.gateway import ACCOUNT, CALLER, Gateway, Reply, running_gateway
 from tests.support.model_server import Received, send_chunk, send_json, start_events
 from tests.support.responses import (
     add_native_model,
@@ -39,6 +40,18 @@ async def _running(folder: Path, **fields: Any) -> AsyncIterator[Gateway]:
         await add_native_model(gateway)
         gateway.model_server.behaviour = answers()
         yield gateway
+
+
+async def _ask(gateway: Gateway) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a stream, whose bytes can then be read as they come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    body = b'{"model":"r","input":"hi","stream":true}'
+    writer.write(
+        b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\n"
+        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (gateway.secret.encode(), len(body), body)
+    )
+    return reader, writer
 
 
 def _kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -131,13 +144,7 @@ async def test_the_end_is_kept_back_until_the_charge_is_durable(
 
         gateway.engine.journal.safe = held  # type: ignore[method-assign, assignment]
         gateway.model_server.behaviour = answers(is_bare=is_bare)
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        body = b'{"model":"r","input":"hi","stream":true}'
-        writer.write(
-            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\n"
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-            % (gateway.secret.encode(), len(body), body)
-        )
+        reader, writer = await _ask(gateway)
         came = await reader.readuntil(b"event: response.output_item.done\n")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -339,3 +346,45 @@ async def test_garbage_is_a_clear_failure_and_free(tmp_path: Path) -> None:
             reply = await respond(gateway, stream=True)
             assert (reply.status, reply.error["code"]) == (502, "upstream_error")
         assert [event.charge_nanos for event in await gateway.events()] == [0, 0, 0]
+
+
+async def test_a_stream_without_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(response_stream, "ITEMS_MAX", 3)
+    monkeypatch.setattr(response_stream, "TEXT_CHARS_MAX", 10)
+    items = [
+        named({"type": "response.output_item.added", "item": {**message(""), "id": f"msg_{n}"}})
+        for n in range(4)
+    ]
+    async with _running(tmp_path) as gateway:
+        for events in (items, text_events(["four"] * 4)):
+            for size in (1, len(events)):
+                pieces = [b"".join(events[at : at + size]) for at in range(0, len(events), size)]
+                gateway.model_server.behaviour = sends(*pieces)
+                reply = await respond(gateway, stream=True)
+                assert b"response.completed" not in reply.body
+                assert b'"upstream_error"' in reply.body
+                assert reply.body.endswith(b"!CUT")
+
+
+async def test_a_revoked_key_ends_its_stream(tmp_path: Path) -> None:
+    async with _running(tmp_path) as gateway:
+
+        async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+            await start_events(writer)
+            for event in text_events(["a", "b"])[:6]:
+                await send_chunk(writer, event)
+            await request.hang_up()
+
+        gateway.model_server.behaviour = behave
+        reader, writer = await _ask(gateway)
+        await reader.readuntil(b'"delta":"b"')
+        assert gateway.key is not None
+        await gateway.api_keys.revoke(ACCOUNT, gateway.key.view.id, CALLER)
+        rest = await reader.read()
+        writer.close()
+        assert b'"type":"response.failed"' in rest
+        assert b'"invalid_api_key"' in rest
+        (event,) = await gateway.events()
+        assert (event.outcome, event.output_tokens) == ("cut", 2)

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from latchgate.gateway.dialects.responses import parse_responses
+from latchgate.gateway.dialects.responses_adapter import RESPONSES_ADAPTER
+from latchgate.gateway.dialects.responses_answers import RESPONSES
+from latchgate.gateway.prompt import decode_object
 from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.model_server import (
@@ -173,6 +177,15 @@ async def test_fields_are_said_under_their_names_in_chat(tmp_path: Path) -> None
         assert not {"tools", "tool_choice", "parallel_tool_calls"} & sent.keys()
 
 
+def test_what_an_upstream_takes_beyond_openais_fields_goes_along() -> None:
+    raw = decode_object(b'{"model":"m","input":"hi","top_k":5}')
+    prompt = parse_responses(raw, None, None, extra_fields=frozenset({"top_k"}))
+    sent = json.loads(RESPONSES_ADAPTER.body(prompt, "up-model", 7))
+    assert (sent["top_k"], sent["max_tokens"]) == (5, 7)
+    native = json.loads(RESPONSES.body(prompt, "up-model", 7))
+    assert (native["top_k"], native["max_output_tokens"]) == (5, 7)
+
+
 async def test_a_whole_answer_becomes_items(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
         calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
@@ -207,7 +220,8 @@ async def test_a_whole_answer_that_was_cut_is_incomplete(tmp_path: Path) -> None
 async def test_a_stream_of_text_becomes_typed_events(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
         texts = ["Hel", "lo", ' "q"', "\n", " é"]
-        gateway.model_server.behaviour = _streams(*({"content": text} for text in texts))
+        deltas = [{"content": text} for text in (*texts[:2], "", *texts[2:])]
+        gateway.model_server.behaviour = _streams(*deltas)
         events = read_events(await respond(gateway, model="m", stream=True))
         assert _kinds(events) == [
             "created",

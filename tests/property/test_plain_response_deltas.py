@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from latchgate.upstream.responses import find_plain_deltas, parse_answer
 from latchgate.upstream.sse import EventScanner, data_of
 
-ITEM = b'"item_id":"msg_1"'
 _KINDS = ("response.output_text.delta", "response.output_text.done", "response.completed")
 
 
@@ -23,6 +22,7 @@ def _events(draw: st.DrawFn) -> dict[str, Any]:
         ("sequence_number", st.integers(0, 40)),
         ("item_id", st.sampled_from(["msg_1", "msg_1", "msg_1", "msg_2"])),
         ("output_index", st.just(0)),
+        ("content_index", st.integers(0, 2)),
         ("delta", st.one_of(st.text(max_size=12), st.text("ab {}:,", max_size=9), st.none())),
         ("logprobs", st.sampled_from([[], [{"token": "a", "bytes": [97]}]])),
         ("type", st.sampled_from(_KINDS)),
@@ -49,7 +49,7 @@ def test_plain_deltas_carry_what_parsing_finds_in_them(
 ) -> None:
     is_compact, is_named = style
     chunk = b"".join(_told(event, is_compact=is_compact, is_named=is_named) for event in events)
-    found = find_plain_deltas(chunk, ITEM)
+    found = find_plain_deltas(chunk)
     if found is None:
         return
     parsed = []
@@ -58,40 +58,42 @@ def test_plain_deltas_carry_what_parsing_finds_in_them(
         assert data is not None
         parsed.append(parse_answer(data))
     assert all(event["type"] == "response.output_text.delta" for event in parsed)
-    assert all(event["item_id"] == "msg_1" for event in parsed)
-    assert [text.decode() for text in found.texts] == [event["delta"] for event in parsed]
-    numbers = [event["sequence_number"] for event in parsed if "sequence_number" in event]
-    assert list(found.numbers) == numbers
-    assert not any("response" in event for event in parsed)
+    told = [tuple(None if part is None else part.decode() for part in delta) for delta in found]
+    names = ("sequence_number", "item_id", "output_index", "content_index", "delta")
+    assert told == [
+        tuple(str(event[name]) if name in event else None for name in names) for event in parsed
+    ]
+    assert all(event.keys() <= {*names, "type", "logprobs", "obfuscation"} for event in parsed)
+    assert not any(event.get("logprobs") for event in parsed)
 
 
 def test_the_usual_deltas_are_plain() -> None:
     event = {"type": _KINDS[0], "item_id": "msg_1", "delta": " that"}
     bare = _told(event, is_compact=True, is_named=True)
-    found = find_plain_deltas(bare * 3, ITEM)
-    assert found is not None
-    assert (found.texts, found.numbers) == ((b" that",) * 3, ())
-    full = {"type": _KINDS[0], "sequence_number": 7, **event, "output_index": 0, "logprobs": []}
-    found = find_plain_deltas(_told(full, is_compact=True, is_named=True), ITEM)
-    assert found is not None
-    assert found.numbers == (7,)
+    assert find_plain_deltas(bare * 3) == [(None, b"msg_1", None, None, b" that")] * 3
+    full = {
+        "type": _KINDS[0], "sequence_number": 7, "item_id": "msg_1", "output_index": 0,
+        "content_index": 1, "delta": "é", "logprobs": [], "obfuscation": "xyz",
+    }  # fmt: skip
+    told = _told(full, is_compact=True, is_named=True)
+    assert find_plain_deltas(told) == [(b"7", b"msg_1", b"0", b"1", "é".encode())]
 
 
 def test_what_is_cut_escaped_or_says_more_is_looked_at() -> None:
     event = {"type": _KINDS[0], "item_id": "msg_1", "delta": "x"}
     whole = _told(event, is_compact=True, is_named=True)
-    assert find_plain_deltas(whole, ITEM) is not None
+    assert find_plain_deltas(whole) is not None
     for chunk in (
         whole[:-1],
         whole[1:],
         whole + b": keep-alive\n\n",
         whole.replace(b"x", b'\\"'),
         whole.replace(b"\n", b"\r\n"),
-        whole.replace(b"msg_1", b"msg_2"),
+        whole.replace(b"x", b"\t"),
         whole.replace(b"data:", b"id: 1\ndata:"),
         whole.replace(b'"x"', b'"x","delta":"y"'),
         whole.replace(b'"x"', b'"x","type":"response.completed"'),
         whole.replace(b'"x"', b"null"),
         _told({**event, "response": {"delta": "y"}}, is_compact=True, is_named=True),
     ):
-        assert find_plain_deltas(chunk, ITEM) is None
+        assert find_plain_deltas(chunk) is None

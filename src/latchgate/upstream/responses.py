@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -55,44 +54,32 @@ def _count(value: object) -> int:
 _decode_answer = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class PlainDeltas:
-    """What a chunk of plain deltas carries: their texts, and their numbers, if they have any."""
-
-    texts: tuple[bytes, ...]
-    numbers: tuple[int, ...]
-
-
 #: How a delta of text begins, in a stream whose events are named.
 DELTA_HEAD = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-_TEXT = re.compile(rb'"delta": ?"([^"]*)"')
-_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,9})[,}]')
-_LINES = 3
+#: A delta as OpenAI writes it, and as llama.cpp's server does, which leaves out its number and its
+#: place. What is written in any other way, or has an escape in it, is parsed.
+_DELTA = re.compile(
+    re.escape(DELTA_HEAD)
+    + rb"""(?:"sequence_number":(0|[1-9][0-9]{0,8}),)?"item_id":"([^"\\\x00-\x1f]*)","""
+    rb"""(?:"output_index":(0|[1-9][0-9]{0,8}),"content_index":(0|[1-9][0-9]{0,8}),)?"""
+    rb""""delta":"([^"\\\x00-\x1f]*)"(?:,"logprobs":\[\])?"""
+    rb"""(?:,"obfuscation":"[^"\\\x00-\x1f]*")?\}\n\n"""
+)
+#: A plain delta: its number, its item, the item's place, the text's place in it, and the text.
+PlainDelta = tuple[bytes | None, bytes, bytes | None, bytes | None, bytes]
 
 
-def find_plain_deltas(chunk: bytes, item: bytes) -> PlainDeltas | None:
-    """What a chunk carries, if it is whole deltas of one item's text and nothing else; else None.
+def find_plain_deltas(chunk: bytes) -> list[PlainDelta] | None:
+    """What a chunk carries, if it is whole deltas of text and nothing else; else None.
 
-    ``item`` is how the events name it: ``"item_id":"…"``. Most of a stream is plain: this tells
-    without parsing it.
+    Most of a stream is plain: this tells without parsing it.
     """
-    if not (chunk.startswith(DELTA_HEAD) and chunk.endswith(b"}\n\n")):
-        return None
-    if b"\\" in chunk or b"\r" in chunk:
-        return None
-    texts = _TEXT.findall(chunk)
-    events = len(texts)
-    numbers = _NUMBER.findall(chunk)
-    is_plain = (
-        chunk.count(b"\n\n") == events
-        and chunk.count(b"\n") == _LINES * events
-        and chunk.count(DELTA_HEAD) == events
-        and chunk.count(b'{"') == events  # nothing stands inside of something
-        and chunk.count(item) == events
-        and chunk.count(b'"type"') == events
-        and chunk.count(b'"item_id"') == events
-        and chunk.count(b'"delta"') == events
-        and chunk.count(b'"sequence_number"') == len(numbers)
-        and len(numbers) in (0, events)
-    )
-    return PlainDeltas(tuple(texts), tuple(map(int, numbers))) if is_plain else None
+    deltas: list[Any] = []
+    at, match = 0, _DELTA.match
+    while at < len(chunk):
+        found = match(chunk, at)
+        if found is None:
+            return None
+        deltas.append(found.groups())
+        at = found.end()
+    return deltas

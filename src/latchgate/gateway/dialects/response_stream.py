@@ -16,11 +16,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from latchgate.gateway.dialects.response_draft import MAX_OUTPUT, usage_of
+from latchgate.upstream.answers import garbled
+from latchgate.upstream.responses import DELTA_HEAD
 
 if TYPE_CHECKING:
     from latchgate.domain.errors import LatchgateError
     from latchgate.gateway.call import Call
     from latchgate.gateway.dialects.response_draft import Draft
+
+#: How many items and how much of their text one stream may have: no sane answer is larger.
+ITEMS_MAX = 10_000
+TEXT_CHARS_MAX = 64 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
 
@@ -79,6 +85,7 @@ class ResponseStream:
         self.items: list[Item] = []
         #: The number of the next event.
         self.sequence = 0
+        self._chars = 0
         draft.stream = self
 
     def event(self, kind: str, **said: Any) -> bytes:
@@ -98,7 +105,9 @@ class ResponseStream:
 
     # ── items ───────────────────────────────────────────────────────────────────────────────────
     def open(self, value: dict[str, Any]) -> tuple[Item, bytes]:
-        """An item begins."""
+        """An item begins. Raises UpstreamFailed for one too many."""
+        if len(self.items) >= ITEMS_MAX:
+            raise garbled(f"more than {ITEMS_MAX} items")
         item = Item(len(self.items), value)
         self.items.append(item)
         return item, self.event("response.output_item.added", output_index=item.index, item=value)
@@ -119,9 +128,25 @@ class ResponseStream:
         where: dict[str, Any] = {"item_id": item.id, "output_index": item.index}
         return {**where, "content_index": item.part_index} if has_part else where
 
-    def delta(self, item: Item, text: str, **said: Any) -> bytes:
-        """More of an item's open text, thought or arguments."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no end of the text."""
+        return self._chars > TEXT_CHARS_MAX
+
+    def remember(self, item: Item, text: str) -> None:
+        """Note more of an item's text."""
+        self._chars += len(text)
         item.pieces.append(text)
+
+    def check_room(self) -> None:
+        """Raise UpstreamFailed when there is no end of the text."""
+        if self.is_full:
+            raise garbled(f"more than {TEXT_CHARS_MAX} characters")
+
+    def delta(self, item: Item, text: str, **said: Any) -> bytes:
+        """More of an item's open text, thought or arguments. Raises UpstreamFailed."""
+        self.check_room()
+        self.remember(item, text)
         if item.kind == "function_call":
             return self.event(
                 "response.function_call_arguments.delta",
@@ -133,6 +158,22 @@ class ResponseStream:
             said = {"logprobs": [], **said}
         return self.event(
             f"response.{kind}.delta", **self._where(item, has_part=True), delta=text, **said
+        )
+
+    def text_head(self, item: Item) -> bytes:
+        """How the deltas of an item's open text go on behind their number, up to the text."""
+        place = (_encode(item.id), item.index, item.part_index)
+        return b'"item_id":%b,"output_index":%d,"content_index":%d,"delta":' % place
+
+    def raw_delta(self, item: Item, head: bytes, text: bytes) -> bytes:
+        """``delta`` for text that needs no escape, as JSON has it."""
+        self.remember(item, text.decode("utf-8", "replace"))
+        self.sequence += 1
+        return b'%b"sequence_number":%d,%b"%b","logprobs":[]}\n\n' % (
+            DELTA_HEAD,
+            self.sequence - 1,
+            head,
+            text,
         )
 
     def close_part(self, item: Item) -> bytes:

@@ -112,25 +112,26 @@ _SHARED = (
     "model", "stream", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "user",
     "safety_identifier", "prompt_cache_key", "metadata", "store", "service_tier",
 )  # fmt: skip
+RESPONSES_FIELDS: dict[str, fields.Check] = {
+    **{name: CHAT_FIELDS[name] for name in _SHARED},
+    "input": response_items.check_input,
+    "instructions": fields.string(INSTRUCTIONS_CHARS_MAX),
+    "max_output_tokens": fields.integer(1, TOKENS_ASKED_MAX),
+    "tools": response_items.check_tools,
+    "tool_choice": response_items.check_tool_choice,
+    "text": _check_text,
+    "reasoning": _check_reasoning,
+    "include": _check_include,
+    "truncation": fields.one_of("auto", "disabled"),
+    "max_tool_calls": fields.integer(1, TOOL_CALLS_MAX),
+    "previous_response_id": fields.string(response_items.ID_CHARS_MAX),
+    "background": _check_background,
+    "stream_options": _check_tags,
+    "client_metadata": _check_tags,
+    "prompt_cache_retention": fields.one_of("in_memory", "in-memory", "24h"),
+}
 _TABLE = FieldTable(
-    checks={
-        **{name: CHAT_FIELDS[name] for name in _SHARED},
-        "input": response_items.check_input,
-        "instructions": fields.string(INSTRUCTIONS_CHARS_MAX),
-        "max_output_tokens": fields.integer(1, TOKENS_ASKED_MAX),
-        "tools": response_items.check_tools,
-        "tool_choice": response_items.check_tool_choice,
-        "text": _check_text,
-        "reasoning": _check_reasoning,
-        "include": _check_include,
-        "truncation": fields.one_of("auto", "disabled"),
-        "max_tool_calls": fields.integer(1, TOOL_CALLS_MAX),
-        "previous_response_id": fields.string(response_items.ID_CHARS_MAX),
-        "background": _check_background,
-        "stream_options": _check_tags,
-        "client_metadata": _check_tags,
-        "prompt_cache_retention": fields.one_of("in_memory", "in-memory", "24h"),
-    },
+    checks=RESPONSES_FIELDS,
     # Tags, what is for built-in tools only, and what the platform does itself.
     not_forwarded=frozenset(
         {
@@ -209,7 +210,7 @@ def parse_responses(
         output_tokens_asked=values.get("max_output_tokens"),
         prompt_bytes=sum(sizes) - sum(map(len, images)),
         messages=len(items) + 1,
-        has_tools=bool(values.get("tools") or values.get("text")),
+        has_tools=bool(values.get("tools") or (values.get("text") or {}).get("format")),
         outgoing=ResponsesBody(
             FieldsBody(forwarded, "max_output_tokens", {"store": b"false"}), draft
         ),

@@ -25,7 +25,7 @@ from latchgate.upstream.answers import (
     parse_piece,
     read_usage,
 )
-from latchgate.upstream.responses import DELTA_HEAD, parse_answer
+from latchgate.upstream.responses import parse_answer
 from latchgate.upstream.sse import data_of
 
 if TYPE_CHECKING:
@@ -175,22 +175,19 @@ class ChatAsResponses:
     # ── what need not be parsed ─────────────────────────────────────────────────────────────────
     def plain(self, chunk: bytes) -> Plain | None:
         """What a chunk of whole events carries, if they are nothing but text."""
-        if not self._delta_head or self._wants_logprobs or _SAYS_MORE.search(chunk):
+        if not self._delta_head or self._wants_logprobs or self._stream.is_full:
             return None
-        return find_plain(chunk)
+        found = find_plain(chunk)
+        if found is None or not found.pieces or _SAYS_MORE.search(chunk):
+            return None  # a chunk without text has nothing to say here
+        return found
 
     def rename(self, chunk: bytes) -> bytes:
         """A plain chunk's text as deltas: its JSON stays as it is."""
-        item, stream, events = self._writing, self._stream, []
-        for text in CONTENT.findall(chunk):
-            if text and item is not None:
-                item.pieces.append(text.decode("utf-8", "replace"))
-                events.append(
-                    b'%b"sequence_number":%d,%b"%b","logprobs":[]}\n\n'
-                    % (DELTA_HEAD, stream.sequence, self._delta_head, text)
-                )
-                stream.sequence += 1
-        return b"".join(events)
+        item, head, write = self._writing, self._delta_head, self._stream.raw_delta
+        if item is None:
+            return b""
+        return b"".join(write(item, head, text) for text in CONTENT.findall(chunk) if text)
 
     # ── the others ──────────────────────────────────────────────────────────────────────────────
     def event(self, event: bytes) -> bytes:
@@ -249,12 +246,8 @@ class ChatAsResponses:
             name = "refusal" if part_kind == "refusal" else "text"
             part = text_part("") if part_kind == "output_text" else {"type": part_kind, name: ""}
             events += self._stream.open_part(item, part)
-            place = (msgspec.json.encode(item.id), item.index, item.part_index)
-            self._delta_head = (
-                b'"item_id":%b,"output_index":%d,"content_index":%d,"delta":' % place
-                if part_kind == "output_text"
-                else b""
-            )
+            is_text = part_kind == "output_text"
+            self._delta_head = self._stream.text_head(item) if is_text else b""
         return events + self._stream.delta(item, text, **said)
 
     def _close_writing(self) -> bytes:

@@ -15,7 +15,6 @@ from latchgate.gateway.dialects.response_draft import MAX_OUTPUT, draft_of, usag
 from latchgate.gateway.dialects.response_stream import Item, ResponseStream
 from latchgate.upstream.answers import Plain, garbled
 from latchgate.upstream.responses import (
-    DELTA_HEAD,
     find_plain_deltas,
     parse_answer,
     read_usage,
@@ -25,7 +24,7 @@ from latchgate.upstream.sse import data_of
 if TYPE_CHECKING:
     from latchgate.gateway.call import Call
     from latchgate.gateway.prompt import Prompt
-    from latchgate.upstream.responses import PlainDeltas
+    from latchgate.upstream.responses import PlainDelta
 
 _BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete")
@@ -39,6 +38,9 @@ _PART_EVENTS = (
     "response.refusal.",
     "response.reasoning_text.",
 )
+
+
+_Place = tuple[bytes, bytes | None, bytes | None]
 
 
 class ResponsesDialect:
@@ -126,49 +128,50 @@ class ResponsesEvents:
         self._items: dict[str, Item] = {}
         #: The items whose text has been counted as it passed.
         self._counted: set[int] = set()
-        #: The item whose text is being written, and how its deltas name it and its place.
+        #: The item whose text is being written, and how its deltas name it and its place: those
+        #: that have a number, those that have none, and ours.
         self._writing: Item | None = None
-        self._marker = self._place = b""
-        self._plain: PlainDeltas | None = None
+        self._numbered: _Place = (b"", None, None)
+        self._bare: _Place = (b"", None, None)
+        self._head = b""
+        self._plain: list[PlainDelta] = []
         self._terminal: dict[str, Any] | None = None
 
     # ── what passes without being parsed ────────────────────────────────────────────────────────
     def plain(self, chunk: bytes) -> Plain | None:
         """What a chunk of whole events carries, if they are nothing but text that may pass."""
-        item = self._writing
-        if item is None:
+        stream = self._stream
+        if self._writing is None or stream.is_full:
             return None
-        found = find_plain_deltas(chunk, self._marker)
-        if found is None:
+        deltas = find_plain_deltas(chunk)
+        if not deltas:
             return None
-        events, first = len(found.texts), self._stream.sequence
-        if found.numbers:
-            is_right = found.numbers == tuple(range(first, first + events))
-            if not is_right or chunk.count(self._place) != events:
+        is_numbered = deltas[0][0] is not None
+        pieces = size = 0
+        for number, delta in enumerate(deltas, stream.sequence):
+            # All of them are numbered and in their place, or none is.
+            if delta[1:4] != (self._numbered if is_numbered else self._bare) or delta[0] != (
+                b"%d" % number if is_numbered else None
+            ):
                 return None
-        elif b'_index"' in chunk:
-            return None
-        try:
-            item.pieces.append(b"".join(found.texts).decode())
-        except UnicodeDecodeError:
-            return None
-        self._plain = found
-        self._counted.add(item.index)
-        return Plain(events - found.texts.count(b""), sum(map(len, found.texts)), False)
+            pieces += delta[4] != b""
+            size += len(delta[4])
+        self._plain = deltas
+        return Plain(pieces, size, has_usage_nulls=False)
 
     def rename(self, chunk: bytes) -> bytes:
-        """A plain chunk, its events numbered where they are not."""
-        found, self._plain = self._plain, None
-        if found is None:
+        """A plain chunk, its events numbered and placed where they are not."""
+        item, deltas, stream = self._writing, self._plain, self._stream
+        if item is None:
             return chunk
-        first = self._stream.sequence
-        self._stream.sequence += len(found.texts)
-        if found.numbers:
-            return chunk
-        return b"".join(
-            b'%b"sequence_number":%d,%b,%b' % (DELTA_HEAD, number, self._place, rest)
-            for number, rest in enumerate(chunk.split(DELTA_HEAD)[1:], first)
-        )
+        self._counted.add(item.index)
+        if deltas[0][0] is None:
+            head, write = self._head, stream.raw_delta
+            return b"".join([write(item, head, delta[4]) for delta in deltas])
+        stream.sequence += len(deltas)
+        for delta in deltas:
+            stream.remember(item, delta[4].decode("utf-8", "replace"))
+        return chunk
 
     # ── the others ──────────────────────────────────────────────────────────────────────────────
     def event(self, event: bytes) -> bytes:
@@ -254,7 +257,8 @@ class ResponsesEvents:
         delta = value.get("delta")
         if kind.endswith(".delta") and isinstance(delta, str):
             if not kind.startswith("response.reasoning_summary"):
-                item.pieces.append(delta)
+                self._stream.check_room()
+                self._stream.remember(item, delta)
             if delta:
                 self._counted.add(item.index)
                 self._call.note_output(1, len(delta.encode("utf-8", "replace")))
@@ -277,8 +281,10 @@ class ResponsesEvents:
         """Text that follows is this item's."""
         self._writing = item
         if item is not None:
-            self._marker = b'"item_id":' + msgspec.json.encode(item.id)
-            self._place = b'"output_index":%d,"content_index":%d' % (item.index, item.part_index)
+            name = msgspec.json.encode(item.id)[1:-1]
+            self._numbered = (name, b"%d" % item.index, b"%d" % item.part_index)
+            self._bare = (name, None, None)
+            self._head = self._stream.text_head(item)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
     def last(self) -> bytes:

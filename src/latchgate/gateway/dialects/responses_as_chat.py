@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from latchgate.gateway.dialects.responses import RESPONSES_FIELDS
+
 #: Fields that mean the same in both, under the same name.
 _SAME = ("temperature", "top_p", "top_logprobs")
 _LOGPROBS = "message.output_text.logprobs"
@@ -24,6 +26,8 @@ def chat_body(values: Mapping[str, Any], model: str, output_tokens: int) -> byte
         "max_tokens": output_tokens,
     }
     body |= {name: values[name] for name in _SAME if values.get(name) is not None}
+    # What the upstream says that it takes beyond OpenAI's fields, which it means in chat.
+    body |= {name: value for name, value in values.items() if name not in RESPONSES_FIELDS}
     if wants_logprobs(values):
         body["logprobs"] = True
     body |= _tools(values)
