@@ -62,7 +62,7 @@ async def test_both_are_offered_and_one_that_is_switched_off_goes(tmp_path: Path
         assert set(await _offered(world, chat)) == {"smollm2-135m"}
         speaks = {row.name: row.speaks for row in await world.services.catalog.list_upstreams()}
         assert speaks == {
-            "embedded": ("chat", "completions", "responses", "messages"),
+            "embedded": ("chat", "completions", "messages"),
             "embedded-embeddings": ("embeddings",),
         }
         assert await world.services.catalog.find_chat_model() == "smollm2-135m"
@@ -102,7 +102,7 @@ async def test_both_answer_where_the_directory_says(tmp_path: Path) -> None:
             found = await _ask(vectors.target, "/embeddings", model="m", input="hello")
             assert found["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
             assert (vectors.kind, vectors.target.speaks) == ("embeddings", {"embeddings"})
-            assert talk.target.speaks == {"chat", "completions", "responses", "messages"}
+            assert talk.target.speaks == {"chat", "completions", "messages"}
         finally:
             await embedded.stop()
 

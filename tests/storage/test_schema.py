@@ -16,7 +16,7 @@ from sqlalchemy import CheckConstraint, Connection, create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 from latchgate.domain.embedded import EMBEDDED_URL
-from latchgate.domain.endpoints import SPEAKS_DEFAULT, SPEAKS_EMBEDDED
+from latchgate.domain.endpoints import SPEAKS_DEFAULT
 from latchgate.storage.schema import migrate, newest_revision, revision_of
 from latchgate.storage.tables import metadata
 from tests.storage.books import Books
@@ -152,7 +152,8 @@ def test_upstreams_and_models_of_before_speak_and_are_what_they_did_and_were(
         migrate(conn)
         rows = conn.execute(text("SELECT id, speaks FROM upstreams")).all()
         spoken = {row.id: tuple(json.loads(row.speaks)) for row in rows}
-        assert spoken == {"own": SPEAKS_EMBEDDED, "far": SPEAKS_DEFAULT}
+        own = ("chat", "completions", "responses", "messages")
+        assert spoken == {"own": own, "far": SPEAKS_DEFAULT}
         assert conn.execute(text("SELECT kind, takes_images FROM models")).one() == ("chat", 0)
     engine.dispose()
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 ENDPOINTS = ("chat", "completions", "responses", "messages", "embeddings")
 #: What a server that speaks the OpenAI API is taken to answer, unless the operator says otherwise.
 SPEAKS_DEFAULT = ("chat", "completions", "embeddings")
-#: What the embedded model's server answers, and what the embedded embeddings model's.
-SPEAKS_EMBEDDED = ("chat", "completions", "responses", "messages")
+#: What the embedded model's server is asked for, and the embedded embeddings model's. The former
+#: answers responses too, but drops their schema and does not say when it has reached the bound.
+SPEAKS_EMBEDDED = ("chat", "completions", "messages")
 SPEAKS_EMBEDDINGS = ("embeddings",)
 
 CHAT = "chat"
