@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
+from latchgate.domain.errors import InvalidRequest
 from latchgate.gateway import fields
 from latchgate.gateway.images import check_image
 from latchgate.gateway.schemas import check_schema
@@ -211,14 +213,25 @@ def as_items(value: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_in_full(item) for item in value if not _is_hollow(item)]
 
 
-def recalled(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Kept items as input: an upstream's own additions to its output stay behind."""
-    known = [
-        {key: value for key, value in item.items() if key in _ITEM_KEYS[kind_of(item)]}
-        for item in items
-        if kind_of(item) in _ITEM_KEYS
-    ]
+def recalled(items: list[Any]) -> list[dict[str, Any]]:
+    """Kept items as input. What an upstream has said in a way of its own stays behind."""
+    known = []
+    for item in items:
+        if isinstance(item, dict) and kind_of(item) in _ITEM_KEYS:
+            bare = {name: item[name] for name in item if name in _ITEM_KEYS[kind_of(item)]}
+            if isinstance(bare.get("content"), list):
+                bare["content"] = [_bare_part(part) for part in bare["content"]]
+            with suppress(InvalidRequest):
+                _check_item(bare, "previous_response_id")
+                known.append(bare)
     return as_items(known)
+
+
+def _bare_part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    _, keys = _PART_KEYS.get(str(part.get("type")), ("", _THOUGHT_KEYS))
+    return {name: part[name] for name in part if name in keys}
 
 
 def _is_hollow(item: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ are remembered, so that a stream can be ended in order wherever it stops.
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 ITEMS_MAX = 10_000
 TEXT_CHARS_MAX = 64 * 1024 * 1024
 
+#: What an event may be called: an upstream's word for it becomes a line of ours.
+_NAME = re.compile(r"[A-Za-z0-9_.]{1,100}", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -89,7 +92,9 @@ class ResponseStream:
         draft.stream = self
 
     def event(self, kind: str, **said: Any) -> bytes:
-        """One event, numbered."""
+        """One event, numbered. Raises UpstreamFailed for a name that is none."""
+        if not _NAME.fullmatch(kind):
+            raise garbled(f"an event called {kind[:100]!r}")
         value = {"type": kind, "sequence_number": self.sequence, **said}
         self.sequence += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(value))
@@ -192,9 +197,15 @@ class ResponseStream:
         ends += self.event(
             "response.content_part.done", **self._where(item, has_part=True), part=part
         )
-        item.value = {**item.value, "content": [*item.value.get("content", ()), part]}
-        item.part, item.pieces, item.part_index = None, [], item.part_index + 1
+        self.end_part(item, part)
         return ends
+
+    def end_part(self, item: Item, part: dict[str, Any]) -> None:
+        """Note that the open part of an item has ended as ``part``."""
+        content = item.value.get("content")
+        content = content if isinstance(content, list) else []
+        item.value = {**item.value, "content": [*content, part]}
+        item.part, item.pieces, item.part_index = None, [], item.part_index + 1
 
     def close(self, item: Item, status: str) -> bytes:
         """An item ends, whatever of it was open."""

@@ -139,10 +139,18 @@ def _output(choice: dict[str, Any], status: str) -> list[dict[str, Any]]:
 def _function_calls(said: dict[str, Any]) -> list[dict[str, Any]]:
     calls = said.get("tool_calls")
     return [
-        _function_call(call, function, str(function.get("arguments") or ""))
+        _function_call(call, function, _arguments_of(function))
         for call in (calls if isinstance(calls, list) else [])
         if isinstance(call, dict) and isinstance(function := call.get("function"), dict)
     ]
+
+
+def _arguments_of(function: dict[str, Any]) -> str:
+    """A call's arguments as text; some servers give the object itself."""
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):
+        return msgspec.json.encode(arguments).decode()
+    return arguments if isinstance(arguments, str) else ""
 
 
 def _function_call(
@@ -269,8 +277,8 @@ class ChatAsResponses:
             item, added = self._stream.open(value)
             self._calls[index] = item
             events += added
-        arguments = function.get("arguments")
-        if isinstance(arguments, str) and arguments:
+        arguments = _arguments_of(function)
+        if arguments:
             events += self._stream.delta(item, arguments)
         return events
 

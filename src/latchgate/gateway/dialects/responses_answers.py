@@ -12,7 +12,7 @@ import msgspec
 
 from latchgate.gateway.dialects.chat_answers import FIELDS, broke_off
 from latchgate.gateway.dialects.response_draft import MAX_OUTPUT, draft_of, usage_of
-from latchgate.gateway.dialects.response_stream import Item, ResponseStream
+from latchgate.gateway.dialects.response_stream import Item, ResponseStream, new_id
 from latchgate.upstream.answers import Plain, garbled
 from latchgate.upstream.responses import (
     find_plain_deltas,
@@ -31,6 +31,8 @@ _ENDS = ("response.completed", "response.incomplete")
 _FAILURES = ("error", "response.failed", "response.cancelled")
 #: How a whole answer says that there is none.
 _BROKEN = ("failed", "cancelled")
+#: The parts of an item whose text is remembered.
+_PARTS = ("output_text", "refusal", "reasoning_text")
 #: Events about a part of an item, which say which one it is.
 _PART_EVENTS = (
     "response.content_part.",
@@ -74,7 +76,7 @@ class ResponsesDialect:
         response = draft.whole(
             call,
             "completed" if incomplete is None else "incomplete",
-            answer["output"],
+            _with_ids(answer["output"], []),
             usage=usage_of(call, usage if isinstance(usage, dict) else None),
             incomplete=incomplete,
             given=answer,
@@ -104,6 +106,16 @@ def ending(answer: dict[str, Any], call: Call) -> str | None:
     usage = call.usage
     is_cut = usage is not None and usage.output_tokens >= call.allowance.output_tokens
     return MAX_OUTPUT if is_cut and "incomplete_details" not in answer else None
+
+
+def _with_ids(output: list[Any], items: list[Item]) -> list[Any]:
+    """The output's items, each with a name: llama.cpp's function calls have none."""
+    return [
+        {"id": items[index].id if index < len(items) else new_id("item"), **item}
+        if isinstance(item, dict) and "id" not in item
+        else item
+        for index, item in enumerate(output)
+    ]
 
 
 def text_bytes(item: Any) -> int:
@@ -216,7 +228,7 @@ class ResponsesEvents:
             said = {name: value[name] for name in value if name not in ("type", "sequence_number")}
             return self._stream.event(kind, **said)
         said = self._placed(kind, value, item)
-        self._remember(kind, value, item)
+        self._remember(kind, value, item, said)
         return opened + self._stream.event(kind, **said)
 
     def _on_item_added(self, value: dict[str, Any]) -> bytes:
@@ -251,9 +263,11 @@ class ResponsesEvents:
             said["content_index"] = item.part_index
         if kind in ("response.output_text.delta", "response.output_text.done"):
             said.setdefault("logprobs", [])
+        if isinstance(said.get("item"), dict):
+            said["item"] = {"id": item.id, **said["item"]}
         return said
 
-    def _remember(self, kind: str, value: dict[str, Any], item: Item) -> None:
+    def _remember(self, kind: str, value: dict[str, Any], item: Item, said: dict[str, Any]) -> None:
         delta = value.get("delta")
         if kind.endswith(".delta") and isinstance(delta, str):
             if not kind.startswith("response.reasoning_summary"):
@@ -262,16 +276,17 @@ class ResponsesEvents:
             if delta:
                 self._counted.add(item.index)
                 self._call.note_output(1, len(delta.encode("utf-8", "replace")))
-        elif kind == "response.content_part.added" and isinstance(value.get("part"), dict):
-            item.part, item.pieces = value["part"], []
-            self._write_into(item if value["part"].get("type") == "output_text" else None)
+        elif kind == "response.content_part.added":
+            part = value.get("part")
+            part = part if isinstance(part, dict) and part.get("type") in _PARTS else None
+            item.part, item.pieces = part, []
+            is_text = part is not None and part["type"] == "output_text"
+            self._write_into(item if is_text else None)
         elif kind == "response.content_part.done" and isinstance(value.get("part"), dict):
-            content = item.value.get("content") or ()
-            item.value = {**item.value, "content": [*content, value["part"]]}
-            item.part, item.pieces, item.part_index = None, [], item.part_index + 1
+            self._stream.end_part(item, value["part"])
             self._write_into(None)
         elif kind == "response.output_item.done" and isinstance(value.get("item"), dict):
-            item.value, item.is_done = value["item"], True
+            item.value, item.is_done = said["item"], True
             self._write_into(None)
             size = text_bytes(item.value)
             if size and item.index not in self._counted:
@@ -292,6 +307,7 @@ class ResponsesEvents:
         said = self._terminal or {}
         incomplete = ending(said, self._call) if said else None
         usage, output = said.get("usage"), said.get("output")
+        output = output if isinstance(output, list) else []
         begun = self._stream.begin()
         closed = self._stream.close_all("completed" if incomplete is None else "incomplete")
         return (
@@ -299,7 +315,7 @@ class ResponsesEvents:
             + closed
             + self._stream.end(
                 incomplete=incomplete,
-                output=output if isinstance(output, list) and output else None,
+                output=_with_ids(output, self._stream.items) if output else None,
                 usage=usage if isinstance(usage, dict) else None,
                 given=said,
             )
