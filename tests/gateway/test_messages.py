@@ -224,8 +224,23 @@ async def test_absurd_usage_gives_way_to_our_own_count(
         (b"", "broke"),
         (stop(), "broke"),
         (event("message_delta", delta={"stop_reason": "end_turn"}), "broke"),
+        (block(0, type="text", text="TEXT").replace(b"TEXT", b"\\ud800"), "broke"),
+        (block(0, type="text", text="").replace(b'{"type":"text","text":""}', b"[]"), "broke"),
+        (event("message_start", message=[]), "broke"),
+        (event("message_delta", delta=["x"]), "broke"),
     ],
-    ids=["an error", "a bare error", "nonsense", "nothing", "no end", "half an end"],
+    ids=[
+        "an error",
+        "a bare error",
+        "nonsense",
+        "nothing",
+        "no end",
+        "half an end",
+        "no text",
+        "no block",
+        "no message",
+        "no delta",
+    ],
 )
 async def test_a_stream_that_breaks_ends_in_an_error_and_is_charged_up_to_there(
     tmp_path: Path, last: bytes, says: str

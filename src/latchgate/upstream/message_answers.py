@@ -30,7 +30,7 @@ class Message(msgspec.Struct):
     """The parts of a whole answer that matter here."""
 
     type: Any = None
-    content: Any = None
+    content: msgspec.Raw = _NULL
     usage: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
 
@@ -41,7 +41,11 @@ class Message(msgspec.Struct):
 
     def text_bytes(self) -> int:
         """How many bytes of text, thought or tool input it carries."""
-        return sum(map(block_bytes, self.content)) if isinstance(self.content, list) else 0
+        try:
+            content = msgspec.json.decode(self.content)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise garbled(str(error)) from None
+        return sum(map(block_bytes, content)) if isinstance(content, list) else 0
 
 
 class _Delta(msgspec.Struct):
@@ -69,7 +73,7 @@ class MessageEvent(msgspec.Struct):
     def text_bytes(self) -> int:
         """How many bytes of text, thought or tool input it carries."""
         if not is_null(self.content_block):
-            return block_bytes(msgspec.json.decode(self.content_block))
+            return block_bytes(decode_object(self.content_block))
         delta = self.delta
         if delta is None:
             return 0
@@ -112,6 +116,14 @@ def decode_object(raw: msgspec.Raw | bytes) -> dict[str, Any]:
     return value
 
 
+def stated_usage(raw: msgspec.Raw) -> object:
+    """A usage as it is stated, None for none; what can't be read is as absurd as no object."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return "unreadable"
+
+
 def message_usage(*stated: object) -> Usage:
     """The usage that a message states; counts of a later statement replace those of an earlier one.
 
@@ -138,13 +150,13 @@ def block_bytes(block: object) -> int:
     return size + (len(msgspec.json.encode(tool_input)) if tool_input else 0)
 
 
-_PLAIN_START = b'event: content_block_delta\ndata: {"'
-#: As every server writes it; what is written in another way is parsed.
-_PLAIN_TEXT = re.compile(
-    rb'"delta": ?\{"type": ?"(?:text|thinking)_delta", ?"(?:text|thinking)": ?"([^"]*)"\}'
-)
-#: What makes a chunk worth a closer look: an escape, or more than a piece of text.
-_NOT_PLAIN = (b"\\", b"\r", b'"usage"', b'"error"', b'"partial_json"', b'"content_block"')
+#: A delta of text or thought as every server writes it, without an escape in it (Anthropic's own
+#: pads some with spaces). What is written in any other way is parsed.
+_match_plain = re.compile(
+    rb'event: content_block_delta\ndata: \{"type": ?"content_block_delta", ?"index": ?\d{1,6}, ?'
+    rb'"delta": ?\{"type": ?"(?:text_delta", ?"text|thinking_delta", ?"thinking)": ?'
+    rb'"([^"\\\x00-\x1f]*)"\} *\}\n\n'
+).match
 
 
 def find_plain_deltas(chunk: bytes) -> Plain | None:
@@ -152,18 +164,16 @@ def find_plain_deltas(chunk: bytes) -> Plain | None:
 
     Most of a stream is plain: this tells without parsing it.
     """
-    if not (chunk.endswith(b"\n\n") and chunk.startswith(_PLAIN_START)):
-        return None
-    for sign in _NOT_PLAIN:
-        if sign in chunk:
+    at = pieces = text_bytes = 0
+    while at < len(chunk):
+        found = _match_plain(chunk, at)
+        if found is None:
             return None
-    events = chunk.count(b"\n\n")
-    texts = _PLAIN_TEXT.findall(chunk)
-    if len(texts) != events or chunk.count(b"\n") != 3 * events:
-        return None
-    if events > 1 and chunk.count(b"\n\n" + _PLAIN_START) != events - 1:
-        return None
-    return Plain(events - texts.count(b""), sum(map(len, texts)), has_usage_nulls=False)
+        begin, end = found.span(1)
+        text_bytes += end - begin
+        pieces += end > begin
+        at = found.end()
+    return Plain(pieces, text_bytes, has_usage_nulls=False)
 
 
 def _size(part: object) -> int:

@@ -21,6 +21,7 @@ from latchgate.upstream.message_answers import (
     message_usage,
     parse_event,
     parse_message,
+    stated_usage,
 )
 from latchgate.upstream.sse import data_of
 
@@ -54,7 +55,7 @@ class MessagesDialect:
         if message.is_error:
             raise broke_off(data)
         call.usage_json = bytes(message.usage)
-        stated = msgspec.json.decode(message.usage)
+        stated = stated_usage(message.usage)
         call.usage = None if stated is None else message_usage(stated)
         if call.usage is None or not call.usage.is_sane:
             call.usage_json = b""
@@ -142,8 +143,8 @@ class MessageEvents:
         """Keep back what says the end. Counts are totals: of several such events the last holds."""
         before, self._delta_event = self._delta_event, decode_object(data)
         if not is_null(said.usage):
-            stated = msgspec.json.decode(said.usage)
-            self._stated = self._call.usage = message_usage(self._first_usage, stated)
+            self._stated = message_usage(self._first_usage, stated_usage(said.usage))
+            self._call.usage = self._stated
         return write_event(before) if before is not None else b""
 
     def last(self) -> bytes:
