@@ -32,6 +32,7 @@ DOCUMENT = {
     "title": "Notes",
     "source": {"type": "text", "media_type": "text/plain", "data": "It rains."},
 }
+PICTURES = {"type": "document", "source": {"type": "content", "content": [IMAGE]}}
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
 CALL: dict[str, Any] = {
     "model": "eyes",
@@ -47,7 +48,7 @@ CALL: dict[str, Any] = {
         ]},
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "t1", "content": [TEXT, IMAGE]},
-            {"type": "tool_result", "tool_use_id": "t2", "is_error": True},
+            {"type": "tool_result", "tool_use_id": "t2", "is_error": True, "content": [PICTURES]},
             {"type": "text", "text": "Well?"},
         ]},
         {"role": "system", "content": "Now."},
@@ -81,7 +82,7 @@ SAID = {
         ]},
         {"role": "tool", "tool_call_id": "t1", "content": "Look."},
         {"role": "tool", "tool_call_id": "t2", "content": ""},
-        {"role": "user", "content": [PICTURE, {"type": "text", "text": "Well?"}]},
+        {"role": "user", "content": [PICTURE, PICTURE, {"type": "text", "text": "Well?"}]},
         {"role": "system", "content": "Now."},
         {"role": "assistant", "content": "It is"},
     ],

@@ -28,6 +28,7 @@ FORWARDED = {
     "top_p", "top_k", "tools", "tool_choice", "thinking", "cache_control", "context_management",
     "output_config", "output_format",
 }  # fmt: skip
+IMAGE_URL = "https://example.com/a.png"
 KEPT_BACK = {"metadata", "diagnostics", "service_tier"}
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=8)
@@ -54,17 +55,20 @@ def _object(kind: str, **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[dic
 
 
 TEXT = _object("text", text=_mostly(st.text(max_size=8)))
+IMAGE = _object("image", source=_mostly({"type": "url", "url": IMAGE_URL}))
 SOURCE = st.one_of(
     st.fixed_dictionaries({"type": st.just("text"), "data": _mostly(st.text(max_size=8))}),
     st.fixed_dictionaries(
-        {"type": st.just("content"), "content": _mostly("x", st.lists(TEXT, max_size=2))}
+        {
+            "type": st.just("content"),
+            "content": _mostly("x", st.lists(st.one_of(TEXT, IMAGE), max_size=2)),
+        }
     ),
 )
 DOCUMENT = _object("document", source=_mostly(SOURCE), title=_mostly(None, "t"))
 FOUND = _object(
     "search_result", source=_mostly("s"), title=_mostly("t"), content=st.lists(TEXT, max_size=2)
 )
-IMAGE = _object("image", source=_mostly({"type": "url", "url": "https://example.com/a.png"}))
 USE = _object(
     "tool_use",
     id=_mostly("t1", "t2"),
@@ -184,11 +188,11 @@ def test_an_accepted_body_is_rebuilt_from_allowed_fields_only(body: bytes, limit
     pairs = json.loads(call.outgoing.write("up", limit), object_pairs_hook=list)
     assert len(pairs) == len({name for name, _ in pairs})
     assert json.loads(call.outgoing.write("up", limit)) == expected
-    images = body.count(b"example.com/a.png")
+    images = body.count(IMAGE_URL.encode())
     assert call.images == images
     texts = [text for name in ("messages", "system") for text in _texts(asked.get(name))]
     size = sum(len(text.encode()) for text in texts)
-    assert call.prompt_bytes >= size - images * len("https://example.com/a.png")
+    assert call.prompt_bytes >= size - images * len(IMAGE_URL)
 
 
 @THOROUGH
@@ -204,7 +208,11 @@ def test_an_accepted_body_is_a_chat_that_says_the_same(body: bytes) -> None:
     assert chat["max_tokens"] == 7
     assert call.messages == len(chat["messages"])
     assert call.is_stream is bool(asked.get("stream")) is ("stream_options" in chat)
-    written = "\n".join(_texts(chat["messages"]))
+    texts = list(_texts(chat["messages"]))
+    assert call.images == texts.count(IMAGE_URL) == body.count(IMAGE_URL.encode())
+    size = sum(len(text.encode()) for text in texts)
+    assert call.prompt_bytes >= size - call.images * len(IMAGE_URL)
+    written = "\n".join(texts)
     for text in _said([asked["messages"], asked.get("system")]):
         assert text in written
     called: set[str] = set()

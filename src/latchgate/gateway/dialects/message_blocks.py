@@ -101,7 +101,7 @@ def check_blocks(content: Any, param: str, allowed: tuple[str, ...]) -> None:
         kind = block.get("type")
         if kind not in allowed:
             raise fields.refuse(
-                f"'{where}' is not something that may stand here: {', '.join(allowed)}.",
+                f"Invalid value for '{where}.type': what may stand here is {', '.join(allowed)}.",
                 "unsupported_parameter" if isinstance(kind, str) else "invalid_value",
                 f"{where}.type",
             )

@@ -13,7 +13,7 @@ import msgspec
 
 from latchgate.gateway import fields
 from latchgate.gateway.dialects.chat import WITH_USAGE
-from latchgate.gateway.dialects.message_blocks import image_url, is_client_tool
+from latchgate.gateway.dialects.message_blocks import image_url, images_of, is_client_tool
 from latchgate.gateway.prompt import FieldsBody
 
 _SAME_NAMES = ("stream", "temperature", "top_p")
@@ -112,8 +112,7 @@ def _user_messages(blocks: list[Fields]) -> Iterator[Fields]:
             continue
         content = block.get("content") or ""
         yield {"role": "tool", "tool_call_id": block["tool_use_id"], "content": _text(content)}
-        if isinstance(content, list):
-            rest += [inner for inner in content if inner["type"] == "image"]
+        rest += images_of(content)
     parts = [part for block in rest for part in _parts(block)]
     if any(part["type"] == "image_url" for part in parts):
         yield {"role": "user", "content": parts}
