@@ -61,15 +61,24 @@ class Drain:
         """The calls that still waited are void, and so are their charges."""
         self._take_behind(self._journal.safe_offset)
 
-    def write_again(self) -> None:
-        """Put into the reopened journal what was answered and the disk has lost."""
-        for record in self._take_behind(self._journal.synced_offset):
-            self.add(self._journal.close_call(record), record)
+    async def reopen_journal(self) -> bool:
+        """Let the failed journal go on, with what was answered and the disk has lost.
 
-    def _take_behind(self, offset: int) -> list[CloseRecord]:
-        taken: list[CloseRecord] = []
+        False: the disk can't be written yet.
+        """
+        lost = self._take_behind(self._journal.synced_offset)
+        offsets = await self._journal.reopen([record for _, record in lost])
+        if offsets is None:
+            self._queue.extend(lost)
+            return False
+        self._queue.extend(zip(offsets, (record for _, record in lost), strict=True))
+        self._wake.set()
+        return True
+
+    def _take_behind(self, offset: int) -> list[tuple[int, CloseRecord]]:
+        taken: list[tuple[int, CloseRecord]] = []
         while self._queue and self._queue[-1][0] > offset:
-            taken.append(self._queue.pop()[1])
+            taken.append(self._queue.pop())
         return taken[::-1]
 
     @property

@@ -157,8 +157,7 @@ class Engine:
     async def _mend_journal(self) -> None:
         while not self._stopping.is_set():
             await self._pause(JOURNAL_RETRY_S)
-            if self.journal.failure is not None and await self.journal.reopen():
-                self.drain.write_again()
+            if self.journal.failure is not None and await self.drain.reopen_journal():
                 log.warning("journal.reopened", epoch=self.epoch_id)
 
     async def _pause(self, seconds: float) -> None:

@@ -16,8 +16,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -87,7 +88,7 @@ class Journal:
         self.on_synced: Callable[[], None] = _ignore
         #: Called on the loop when the disk has failed, after those who waited were told.
         self.on_failed: Callable[[], None] = _ignore
-        self._start(self._begin_segment(0, 0))
+        self._start(self._begin_segment(0, 0), 0)
 
     @property
     def is_writable(self) -> bool:
@@ -143,20 +144,29 @@ class Journal:
             self._waiting.append((offset, wait))
         return wait
 
-    async def reopen(self) -> bool:
-        """After a failure, go on in a new segment. False: the disk can't be written yet."""
+    async def reopen(self, answered: Sequence[CloseRecord] = ()) -> list[int] | None:
+        """After a failure, go on in a new segment. None: the disk can't be written yet.
+
+        The segment begins with what was answered and not synced, if there is any, and is there with
+        all of it or not at all, so that no death in between loses it. The offsets of these records.
+        """
         self._number += 1
+        begins_at, records = self.synced_offset, [encode(record) for record in answered]
         try:
-            file = await asyncio.to_thread(self._begin_segment, self._number, self.synced_offset)
+            file = await asyncio.to_thread(
+                self._begin_segment, self._number, begins_at, b"".join(records)
+            )
         except OSError as error:
             self.failure = error
-            return False
+            return None
+        offsets = [begins_at + end for end in accumulate(map(len, records))]
         self._batch, self._ended, self._running = [], 0, 0
         self._queue = SimpleQueue()
-        self._end = self.safe_offset = self.synced_offset
+        self._end = offsets[-1] if offsets else begins_at
+        self.safe_offset = self.synced_offset = self._end
         self.failure = None
-        self._start(file)
-        return True
+        self._start(file, begins_at)
+        return offsets
 
     async def close(self) -> None:
         """Write and sync what has gathered, and close the file."""
@@ -166,28 +176,31 @@ class Journal:
         await asyncio.to_thread(self._thread.join)
 
     # ── the writer's thread ─────────────────────────────────────────────────────────────────────
-    def _begin_segment(self, number: int, begins_at: int) -> int:
+    def _begin_segment(self, number: int, begins_at: int, records: bytes = b"") -> int:
         """Make a segment that is there after a power cut; returns its file. Raises OSError."""
         path = journal_path(self._folder, self._epoch_id, number)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        unfinished = path.with_suffix(".unfinished")
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _write_all(file, segment_head(begins_at))
+            _write_all(file, segment_head(begins_at) + records)
             os.fdatasync(file)
+            unfinished.rename(path)
             _sync_folder(self._folder)
         except OSError:
             os.close(file)
-            with suppress(OSError):
-                path.unlink()
+            for begun in (unfinished, path):
+                with suppress(OSError):
+                    begun.unlink()
             raise
         return file
 
-    def _start(self, file: int) -> None:
-        args = (file, self._queue, self.synced_offset)
+    def _start(self, file: int, begins_at: int) -> None:
+        args = (file, self._queue, begins_at, self.synced_offset)
         self._thread = threading.Thread(target=self._run, args=args, name="journal", daemon=True)
         self._thread.start()
 
-    def _run(self, file: int, queue: _Queue, begins_at: int) -> None:
-        synced = written = begins_at
+    def _run(self, file: int, queue: _Queue, begins_at: int, synced: int) -> None:
+        written = synced
         sync_due_s = 0.0
         try:
             while True:
