@@ -18,6 +18,8 @@ _TEXT = st.one_of(
     st.text(max_size=8),
     st.sampled_from(['"content": "x"', "\n\n", "\\", "tool_calls", '"finish_reason":"stop"']),
 )
+#: What an event may carry besides: of these only the thought is written out.
+_MORE = st.sampled_from([{}, {}, {}, {"reasoning_content": "hm"}, {"tool_calls": []}, {"x": "y"}])
 _FINISH = st.sampled_from([None, None, None, "stop", "length"])
 
 
@@ -37,10 +39,10 @@ class Counted:
         self.text_bytes += text_bytes
 
 
-def _told(text: str | None, finish: str | None, *, is_compact: bool) -> bytes:
+def _told(text: str | None, finish: str | None, more: dict[str, Any], *, is_compact: bool) -> bytes:
     event = {
         "id": "chatcmpl-1",
-        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}],
+        "choices": [{"index": 0, "delta": {"content": text, **more}, "finish_reason": finish}],
         "usage": None,
     }
     separators = (",", ":") if is_compact else (", ", ": ")
@@ -68,16 +70,19 @@ def _relayed(chunks: list[bytes]) -> tuple[list[dict[str, Any]], Counted]:
     return said, call
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
-    pieces=st.lists(st.tuples(st.one_of(st.none(), _TEXT), _FINISH), max_size=8),
+    pieces=st.lists(st.tuples(st.one_of(st.none(), _TEXT), _FINISH, _MORE), max_size=8),
     is_compact=st.booleans(),
     cuts=st.lists(st.integers(1, 400), max_size=12),
 )
 def test_a_stream_is_the_same_message_however_it_is_cut(
-    *, pieces: list[tuple[str | None, str | None]], is_compact: bool, cuts: list[int]
+    *,
+    pieces: list[tuple[str | None, str | None, dict[str, Any]]],
+    is_compact: bool,
+    cuts: list[int],
 ) -> None:
-    events = [_told(text, finish, is_compact=is_compact) for text, finish in pieces]
+    events = [_told(*piece, is_compact=is_compact) for piece in pieces]
     events += [b"data: [DONE]\n\n"]
     whole = b"".join(events)
     chunks, at = [], 0
@@ -90,11 +95,12 @@ def test_a_stream_is_the_same_message_however_it_is_cut(
         said, call = _relayed(other)
         assert said == expected
         assert (call.pieces, call.text_bytes) == (counted.pieces, counted.text_bytes)
-    texts = [text for text, _ in pieces if text]
-    assert "".join(
-        one["delta"]["text"] for one in expected if one["type"] == "content_block_delta"
-    ) == "".join(texts)
-    assert counted.text_bytes == sum(len(text.encode()) for text in texts)
-    finish = [reason for _, reason in pieces if reason]
+    deltas = [one["delta"] for one in expected if one["type"] == "content_block_delta"]
+    texts = [text for text, _, _ in pieces if text]
+    thoughts = [more["reasoning_content"] for _, _, more in pieces if "reasoning_content" in more]
+    assert "".join(one.get("text", "") for one in deltas) == "".join(texts)
+    assert "".join(one.get("thinking", "") for one in deltas) == "".join(thoughts)
+    assert counted.text_bytes == sum(len(text.encode()) for text in (*texts, *thoughts))
+    finish = [reason for _, reason, _ in pieces if reason]
     words = {"stop": "end_turn", "length": "max_tokens"}
     assert expected[-2]["delta"]["stop_reason"] == words[(finish or ["stop"])[-1]]

@@ -7,6 +7,7 @@ but one.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.gateway.dialects.chat_answers import broke_off
 from latchgate.gateway.dialects.messages_answers import charged_usage, ending, write_event
-from latchgate.upstream.answers import CONTENT, Piece, find_plain, garbled, read_usage
+from latchgate.upstream.answers import CONTENT, Piece, Plain, find_plain, garbled, read_usage
 from latchgate.upstream.message_answers import is_null
 from latchgate.upstream.sse import data_of
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from latchgate.gateway.call import Call
     from latchgate.gateway.prompt import Prompt
-    from latchgate.upstream.answers import Plain
 
 TOOL_CALLS_MAX = 128
 _STOP_REASONS = {
@@ -33,6 +33,8 @@ _STOP_REASONS = {
     "content_filter": "refusal",
 }
 _NULL = msgspec.Raw(b"null")
+#: A text without an escape, a quote or a control character is the same inside of any JSON.
+_is_clean = re.compile(rb'[^"\\\x00-\x1f]+').fullmatch
 _FINISHED = (b'"finish_reason":"', b'"finish_reason": "')
 
 
@@ -147,11 +149,22 @@ class AdaptedEvents:
         self._tool_calls: set[object] = set()
         self._finish: object = None
         self._is_done = False
+        #: What stood before and behind the text of an event that carried nothing else.
+        self._around: tuple[bytes, bytes] | None = None
 
     # ── events that carry nothing but text ──────────────────────────────────────────────────────
     def plain(self, chunk: bytes) -> Plain | None:
         """What a chunk of whole events carries, if they are nothing but text."""
-        if self._block != "text" or any(sign in chunk for sign in _FINISHED):
+        if self._block != "text":
+            return None
+        if self._around is not None:
+            before, behind = self._around
+            if chunk.startswith(before) and chunk.endswith(behind):
+                # Most events differ in their text alone from one that was parsed.
+                text = chunk[len(before) : len(chunk) - len(behind)]
+                if _is_clean(text):
+                    return Plain(1, len(text), has_usage_nulls=False)
+        if any(sign in chunk for sign in _FINISHED):
             return None
         plain = find_plain(chunk)
         return plain if plain is not None and plain.pieces else None
@@ -189,7 +202,17 @@ class AdaptedEvents:
         size = choice.delta.text_bytes()
         if size:
             self._call.note_output(1, size)
-        return written + b"".join(self._deltas(choice.delta))
+        written += b"".join(self._deltas(choice.delta))
+        if self._block == "text" and choice.finish_reason is None and is_null(chat.usage):
+            self._learn(event, choice.delta)
+        return written
+
+    def _learn(self, event: bytes, said: _Said) -> None:
+        """Remember what stands around an event's text, if it carries nothing else."""
+        texts = list(CONTENT.finditer(event))
+        is_text_only = not (said.thought or said.tool_calls or said.refusal)
+        if len(texts) == 1 and is_text_only and _text(said.content).encode() == texts[0][1]:
+            self._around = (event[: texts[0].start(1)], event[texts[0].end(1) :])
 
     def _begin(self, chat_id: object) -> bytes:
         self._has_begun = True
