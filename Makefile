@@ -9,6 +9,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := build/conformance
 DATA ?= data
 ARGS ?=
 # make mutants: for how long, and how many at once; a run goes on where the last one stopped.
@@ -33,6 +34,12 @@ run: setup ## Start everything on http://localhost:8000, with its data in ./data
 test: setup $(VENV)/.dev-installed ## Run every test, those in a real Chromium included
 	@scripts/ensure-chromium
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: conformance
+conformance: setup $(VENV)/.dev-installed $(CLIENTS)/.installed ## Point people's own clients at a server, and write docs/conformance.md
+	@cp tests/conformance/node/*.mjs $(CLIENTS)/node/
+	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python scripts/write_conformance.py)
 
 .PHONY: check
 check: setup $(VENV)/.dev-installed ## Check format, lint, types, floors and house rules
@@ -73,6 +80,7 @@ lock: setup $(VENV)/.dev-installed ## Lock the newest versions of every dependen
 	cd requirements && $(UV_COMPILE) model.in --no-deps -o model.txt
 	cd requirements && $(UV_COMPILE) dev.in -c app.txt -o dev.txt
 	cd requirements && $(UV_COMPILE) examples.in -c dev.txt -o examples.txt
+	cd requirements && $(UV_COMPILE) conformance.in -o conformance.txt
 
 .PHONY: clean
 clean: ## Remove the environment and all caches; data/ stays
@@ -104,4 +112,18 @@ $(VENV)/.examples-installed: $(VENV)/.made requirements/examples.txt
 
 $(VENV)/.dev-installed: $(VENV)/.made requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(CLIENTS)/.python: requirements/conformance.txt
+	@scripts/make-venv $(CLIENTS)/python
+	@echo "Fetching the clients (300 MB, once) …"
+	$(CLIENTS)/python/bin/python -m pip --disable-pip-version-check --no-input install \
+		--quiet --require-hashes --only-binary :all: -r requirements/conformance.txt
+	@touch $@
+
+$(CLIENTS)/.installed: $(CLIENTS)/.python tests/conformance/node/package-lock.json
+	@mkdir -p $(CLIENTS)/node
+	@cp tests/conformance/node/package*.json $(CLIENTS)/node/
+	cd $(CLIENTS)/node && PATH="$(CURDIR)/$(CLIENTS)/python/bin:$$PATH" \
+		npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

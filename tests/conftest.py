@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,14 @@ from tests.support.postgres import TEMPLATE, PostgresServer
 # A busy machine is slow, and that is no mistake of what is tested.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+#: Needs clients that ``make conformance`` installs, and runs when it is asked for by its path.
+CONFORMANCE = Path(__file__).parent / "conformance"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the clients' tests to their own verb."""
+    is_asked_for = any(CONFORMANCE.name in Path(word).parts for word in config.args)
+    return True if collection_path == CONFORMANCE and not is_asked_for else None
 
 
 @pytest.fixture

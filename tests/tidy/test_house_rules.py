@@ -161,7 +161,7 @@ def test_every_dependency_says_why_it_is_there() -> None:
                 assert re.fullmatch(r"[\w\-\[\]]+ +# \S.*", line), f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("name", ["app", "dev", "build", "model", "examples"])
+@pytest.mark.parametrize("name", ["app", "dev", "build", "model", "examples", "conformance"])
 def test_every_locked_dependency_has_a_hash(name: str) -> None:
     locked = (ROOT / "requirements" / f"{name}.txt").read_text()
     for entry in re.split(r"\n(?=[a-zA-Z0-9])", locked):
