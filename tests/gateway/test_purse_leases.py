@@ -329,7 +329,7 @@ async def test_a_call_whose_lease_another_one_has_taken_asks_again(bank: Bank) -
     async def refill_and_lose(piece: Slice, needed_nanos: int, ahead_nanos: int) -> None:
         await refill(piece, needed_nanos, ahead_nanos)
         if not taken:
-            taken.append(Hold((piece,), piece.free_nanos))
+            taken.append(Hold(purse.bind((piece.window,)), piece.free_nanos))
 
     purse._refill = refill_and_lose  # type: ignore[method-assign]
     await hold_exactly(purse, 100, bank.credit)

@@ -44,23 +44,22 @@ async def show(request: Request, identity: LoggedIn) -> Response:
     services = services_of(request)
     before = request.query_params.get("before")
     days = _days(request.query_params.get("days", ""))
-    calls, next_page = await services.usage.list_events(
-        identity.account_id, before=before, limit=CALLS_PER_PAGE
+    found = await services.usage.overview(
+        identity.account_id, before=before, limit=CALLS_PER_PAGE, days=days
     )
-    summary = await services.usage.summary(identity.account_id, days=days)
-    bars = _bars(services.clock.now_us(), summary.by_day, days)
+    bars = _bars(services.clock.now_us(), found.summary.by_day, days)
     return page(
         request,
         "usage.html",
         identity=identity,
-        summary=summary,
+        summary=found.summary,
         bars=bars,
         days=days,
         periods=PERIODS,
         most_nanos=max((bar.totals.charge_nanos for bar in bars), default=0),
-        calls=calls,
+        calls=found.calls,
         before=before,
-        next_page=next_page,
+        next_page=found.following,
     )
 
 

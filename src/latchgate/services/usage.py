@@ -127,6 +127,18 @@ class UsageSummary:
         return sum(m.totals.charge_nanos for m in self.by_model if m.tier == "premium")
 
 
+@dataclass(frozen=True, slots=True)
+class UsageOverview:
+    """A page of calls, newest first, and what they are part of, as of one moment."""
+
+    calls: list[UsageView]
+    #: The cursor of the next page, if there is one.
+    following: str | None
+    #: All calls ever.
+    totals: UsageTotals
+    summary: UsageSummary
+
+
 class UsageService:
     """Reads usage; every answer first lets what is in flight be posted."""
 
@@ -141,9 +153,25 @@ class UsageService:
         """A page of calls, newest first, and the cursor of the next page, if there is one."""
         check_page(before, limit)
         await self._in_flight.settle()
-        found = await self._store.read(rows.list_events, account_id, before=before, limit=limit + 1)
-        page = [_view(row) for row in found[:limit]]
-        return page, page[-1].request_id if len(found) > limit else None
+        return await self._store.read(_list, account_id, before, limit)
+
+    async def overview(
+        self, account_id: str, *, before: str | None = None, limit: int = 50, days: int
+    ) -> UsageOverview:
+        """A page of calls with the sums that they are part of, all of one moment.
+
+        Raises InvalidRequest.
+        """
+        check_page(before, limit)
+        since_us = self._since_us(days)
+        await self._in_flight.settle()
+
+        def transaction(conn: Connection) -> UsageOverview:
+            calls, following = _list(conn, account_id, before, limit)
+            totals = _totals(usage_days.sum_all(conn, account_id, since_us=0))
+            return UsageOverview(calls, following, totals, _summarise(conn, account_id, since_us))
+
+        return await self._store.read(transaction)
 
     async def get(self, account_id: str, request_id: str) -> Receipt:
         """One call's receipt. Raises NotFound for another account's call, as for a missing one."""
@@ -169,26 +197,37 @@ class UsageService:
 
     async def summary(self, account_id: str, *, days: int) -> UsageSummary:
         """What was used in the last ``days`` days, today among them. Raises InvalidRequest."""
+        since_us = self._since_us(days)
+        await self._in_flight.settle()
+        return await self._store.read(_summarise, account_id, since_us)
+
+    def _since_us(self, days: int) -> int:
         if not 1 <= days <= PERIOD_DAYS_MAX:
             raise InvalidRequest(f"A period has 1 to {PERIOD_DAYS_MAX} days.", param="days")
-        await self._in_flight.settle()
-        since_us = (self._clock.now_us() // DAY_US - days + 1) * DAY_US
+        return (self._clock.now_us() // DAY_US - days + 1) * DAY_US
 
-        def transaction(conn: Connection) -> UsageSummary:
-            most = NAMES_LISTED_MAX
-            totals = usage_days.sum_all(conn, account_id, since_us=since_us)
-            by_day = usage_days.sum_by_day(conn, account_id, since_us=since_us)
-            by_app = usage_days.sum_by_app(conn, account_id, since_us=since_us, limit=most)
-            by_model = usage_days.sum_by_model(conn, account_id, since_us=since_us, limit=most)
-            return UsageSummary(
-                since_us,
-                _totals(totals),
-                tuple((_date(row.starts_us), _totals(row)) for row in by_day),
-                tuple(AppUsage(row.app, row.last_used_us, _totals(row)) for row in by_app),
-                tuple(ModelUsage(row.model, row.tier, _totals(row)) for row in by_model),
-            )
 
-        return await self._store.read(transaction)
+def _list(
+    conn: Connection, account_id: str, before: str | None, limit: int
+) -> tuple[list[UsageView], str | None]:
+    found = rows.list_events(conn, account_id, before=before, limit=limit + 1)
+    page = [_view(row) for row in found[:limit]]
+    return page, page[-1].request_id if len(found) > limit else None
+
+
+def _summarise(conn: Connection, account_id: str, since_us: int) -> UsageSummary:
+    most = NAMES_LISTED_MAX
+    totals = usage_days.sum_all(conn, account_id, since_us=since_us)
+    by_day = usage_days.sum_by_day(conn, account_id, since_us=since_us)
+    by_app = usage_days.sum_by_app(conn, account_id, since_us=since_us, limit=most)
+    by_model = usage_days.sum_by_model(conn, account_id, since_us=since_us, limit=most)
+    return UsageSummary(
+        since_us,
+        _totals(totals),
+        tuple((_date(row.starts_us), _totals(row)) for row in by_day),
+        tuple(AppUsage(row.app, row.last_used_us, _totals(row)) for row in by_app),
+        tuple(ModelUsage(row.model, row.tier, _totals(row)) for row in by_model),
+    )
 
 
 def _date(starts_us: int) -> str:

@@ -121,13 +121,13 @@ async def list_usage(
     limit: Limit = PAGE_ROWS_USUAL,
 ) -> UsageAnswered:
     """The account's calls and their sum."""
-    usage = services_of(request).usage
-    page, cursor = await usage.list_events(identity.account_id, before=before, limit=limit)
-    totals = await usage.totals(identity.account_id)
+    found = await services_of(request).usage.overview(
+        identity.account_id, before=before, limit=limit, days=1
+    )
     return UsageAnswered(
-        totals=TotalsAnswered(**_totals(totals)),
-        data=[CallAnswered(**_call(view)) for view in page],
-        next=cursor,
+        totals=TotalsAnswered(**_totals(found.totals)),
+        data=[CallAnswered(**_call(view)) for view in found.calls],
+        next=found.following,
     )
 
 
