@@ -213,7 +213,13 @@ def _services(parts: _Parts) -> Services:
         limits=limits,
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),
-        catalog=Catalog(store, clock, parts.vault, directory.load_models),
+        catalog=Catalog(
+            store,
+            clock,
+            parts.vault,
+            directory.load_models,
+            priority_percent=settings.gateway.priority_price_percent,
+        ),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
     )

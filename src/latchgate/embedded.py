@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from latchgate.domain.embedded import EMBEDDINGS_MESSAGE_TOKENS, EMBEDDINGS_WINDOW_TOKENS
@@ -40,11 +40,14 @@ class Embedded:
         #: Renewals that run; the loop itself holds tasks only weakly.
         self._renewals: set[asyncio.Task[None]] = set()
         settings, data_dir = world.settings.embedded, world.settings.data_dir
+        percent = world.settings.gateway.priority_price_percent
         self._parts: list[_Part] = []
         if settings.enabled:
-            self._add(chat_offer(settings), chat_spec(settings, data_dir=data_dir))
+            offer = replace(chat_offer(settings), priority_percent=percent)
+            self._add(offer, chat_spec(settings, data_dir=data_dir))
         if settings.enabled and settings.embeddings_enabled:
-            self._add(embeddings_offer(settings), embeddings_spec(settings, data_dir=data_dir))
+            offer = replace(embeddings_offer(settings), priority_percent=percent)
+            self._add(offer, embeddings_spec(settings, data_dir=data_dir))
 
     def _add(self, offer: EmbeddedOffer, spec: ChildSpec) -> None:
         child = ModelChild(

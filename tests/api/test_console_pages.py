@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from latchgate.console.rendering import usd_short
 from latchgate.services.catalog import ModelTerms
+from tests.support.gateway import CALLER, USD, running_gateway
 from tests.support.management import EMAIL, PASSWORD, Management, error_of, running_console
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +73,9 @@ async def test_a_first_call_is_suggested_with_a_model_that_a_newcomer_may_call(
         terms=ModelTerms(100_000, 20_000, 400_000),
     )
     ada = await console.signed_up()
-    assert "a-dear-one" in (await ada.get("/prices")).text
+    prices = (await ada.get("/prices")).text
+    assert "a-dear-one" in prices
+    assert "priority 2×" in prices
     for path in ("/", "/home", "/quickstart"):
         browser = console.browser() if path == "/" else ada
         text = (await browser.get(path)).text
@@ -210,3 +215,27 @@ async def test_a_session_that_has_ended_does_nothing_more(console: Management) -
     answer = await thief.post("/api/keys")
     assert (answer.status_code, error_of(answer)["code"]) == (401, "session_expired")
     assert (await thief.get("/home")).status_code == 303
+
+
+async def test_usage_and_receipt_mark_what_was_priority(
+    console: Management, tmp_path: Path
+) -> None:
+    ada = await console.signed_up()
+    account_id = (await ada.get("/api/session")).json()["account_id"]
+    (tmp_path / "gateway").mkdir()
+    async with running_gateway(tmp_path / "gateway") as gateway:
+        made = await gateway.add_account(account_id, USD)
+        await gateway.limits.set_premium(account_id, "account", is_on=True, caller=CALLER)
+        console.app.state.services = dataclasses.replace(
+            console.world.services, usage=gateway.usage
+        )
+        await gateway.chat(key=made.secret)
+        assert "Priority" not in (await ada.get("/usage")).text
+        await gateway.chat(key=made.secret, service_tier="priority")
+        call, _ = await gateway.events(account_id)
+        page = (await ada.get("/usage")).text
+        assert page.count(">Priority<") == 2  # of the models, and of the calls
+        assert f"{usd_short(call.charge_nanos)} of it at priority" in page
+        receipt = (await ada.get(f"/usage/{call.request_id}")).text
+        assert ">Priority<" in receipt
+        assert "$0.80" in receipt  # what a million tokens out cost

@@ -117,6 +117,8 @@ async def test_prices_are_decimal_dollars_per_million_tokens(management: Managem
     assert (model["name"], model["context_tokens"]) == ("m", 8192)
     prices = [model[f"{kind}_price_usd"] for kind in ("input", "cached", "output")]
     assert prices == ["0.10", "0.02", "0.40"]
+    prices = [model[f"priority_{kind}_price_usd"] for kind in ("input", "cached", "output")]
+    assert prices == ["0.20", "0.04", "0.80"]
 
 
 async def test_an_embeddings_model_has_its_kind_and_no_output(management: Management) -> None:
@@ -168,10 +170,8 @@ async def test_a_call_is_on_its_own_accounts_usage_and_in_its_sum(
             assert {name: part[name] for name in usage["totals"]} == summary["totals"]
         assert summary["totals"] == usage["totals"]
         assert summary["by_app"][0]["app"] == call["app"] == "unknown"
-        assert (summary["by_model"][0]["model"], summary["by_model"][0]["tier"]) == (
-            "m",
-            "standard",
-        )
+        (used,) = summary["by_model"]
+        assert (used["model"], used["tier"], used["service_tier"]) == ("m", "standard", "default")
         assert summary["other_apps"]["calls"] == 0
         billing = (await ada.get("/api/billing")).json()
         assert billing["spent_nanos"] == call["charge_nanos"]

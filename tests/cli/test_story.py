@@ -183,6 +183,10 @@ def _models(operator: Operator) -> None:
     assert (model["kind"], model["takes_images"]) == ("chat", False)
     priced = operator.asks("model", "price", "fast", "--input-price", "1", "--output-price", "2")
     assert (priced["input_price"], priced["price_version"]) == ("1.00", model["price_version"] + 1)
+    assert (priced["priority_input_price"], priced["priority_output_price"]) == ("2.00", "4.00")
+    priced = operator.asks("model", "price", "fast", "--input-price", "1", "--output-price", "2",
+                           "--priority-percent", "350")  # fmt: skip
+    assert (priced["priority_input_price"], priced["priority_output_price"]) == ("3.50", "7.00")
     assert "fast" in operator.types("model", "list")
     operator.types("upstream", "remove", "far", code=1)
     vectors = operator.asks("model", "add", "vectors", "--upstream", "far", "--context", "512",
@@ -223,6 +227,20 @@ def _secret_is_nowhere(data: Path, secret: str) -> None:
         (["upstream", "remove", "none"], 1),
         (["model", "remove", "none"], 1),
         (["model", "price", "none", "--input-price", "-1", "--output-price", "1"], 2),
+        (
+            [
+                "model",
+                "price",
+                "none",
+                "--input-price",
+                "1",
+                "--output-price",
+                "1",
+                "--priority-percent",
+                "99",
+            ],
+            2,
+        ),
     ],
 )
 def test_what_is_refused_changes_nothing(typed: list[str], code: int, refused_at: Operator) -> None:

@@ -196,7 +196,8 @@ class House:
         """Learn which key is live and which price is in force."""
         ((self._key_id,),) = await self.rows("SELECT id FROM api_keys WHERE state = 'live'")
         ((self._price_id, picos),) = await self.rows(
-            "SELECT id, output_picos FROM prices ORDER BY version DESC LIMIT 1"
+            """SELECT id, output_picos FROM prices WHERE service_tier = 'default'
+               ORDER BY version DESC LIMIT 1"""
         )
         self._token_nanos = int(picos) // 1000  # type: ignore[call-overload]
 

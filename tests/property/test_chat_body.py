@@ -116,7 +116,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("user", "safety_identifier", "prompt_cache_key"), _mostly("someone")),
     "metadata": _mostly({"a": "b"}),
     "store": _mostly(False),
-    "service_tier": _mostly("auto"),
+    "service_tier": _mostly("auto", "priority"),
 }
 
 #: How long a large body takes to invent says nothing about what reads it.

@@ -28,8 +28,8 @@ LOOK_UP = {
     "posting": "SELECT posting_id FROM usage_events WHERE request_id = :call",
     "gift": "SELECT id FROM postings WHERE kind = 'gift' AND account_id = 'acct_test'",
     "overrun": "SELECT id FROM postings WHERE kind = 'overrun'",
-    "price": "SELECT id FROM prices WHERE version = 1",
-    "new_price": "SELECT id FROM prices WHERE version = 2",
+    "price": "SELECT id FROM prices WHERE version = 1 AND service_tier = 'default'",
+    "new_price": "SELECT id FROM prices WHERE version = 2 AND service_tier = 'default'",
 }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from latchgate.domain.embedded import EMBEDDED_URL
 from latchgate.domain.endpoints import SPEAKS_DEFAULT
+from latchgate.storage.catalog import find_model
 from latchgate.storage.schema import migrate, newest_revision, revision_of
 from latchgate.storage.tables import metadata
 from tests.storage.books import Books
@@ -158,6 +159,41 @@ def test_upstreams_and_models_of_before_speak_and_are_what_they_did_and_were(
     engine.dispose()
 
 
+def test_prices_of_before_stay_and_those_in_force_have_one_for_priority(
+    tmp_path: Path, database_url: str
+) -> None:
+    sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
+    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
+    with engine.begin() as conn:
+        migrate(conn, to="0004")
+        conn.execute(
+            text("""INSERT INTO upstreams (id, name, base_url, extra_fields, created_us)
+                    VALUES ('ups', 'far', 'https://models.example.com/v1', '[]', 1)""")
+        )
+        conn.execute(
+            text("""INSERT INTO models (id, name, upstream_id, upstream_model, tier,
+                        context_tokens, output_tokens_max, message_tokens, is_thinking, created_us)
+                    VALUES ('mdl', 'm', 'ups', 'm', 'standard', 9, 9, 1, 0, 1)""")
+        )
+        for version in (1, 2):
+            price = """INSERT INTO prices (id, model_id, version, input_picos, cached_picos,
+                           output_picos, effective_from_us)
+                       VALUES (:id, 'mdl', :v, :v, 0, 10 * :v, :v)"""
+            conn.execute(text(price), {"id": f"prc_{version}", "v": version})
+    with engine.begin() as conn:
+        migrate(conn)
+        query = """SELECT id, version, service_tier, input_picos, cached_picos, output_picos
+                   FROM prices ORDER BY version, service_tier"""
+        first, second, priority = (tuple(row) for row in conn.execute(text(query)))
+        assert first == ("prc_1", 1, "default", 1, 0, 10)
+        assert second == ("prc_2", 2, "default", 2, 0, 20)
+        assert priority[1:] == (2, "priority", 4, 0, 40)
+        offer = find_model(conn, "m", at_us=3)
+        assert offer is not None
+        assert (offer.price_id, offer.priority_price_id) == ("prc_2", priority[0])
+    engine.dispose()
+
+
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────
 def test_every_table_is_strict(migrated: Connection) -> None:
     rows = migrated.exec_driver_sql("PRAGMA table_list").mappings()
@@ -220,6 +256,10 @@ REFUSALS = {
     "a call of no key": ("UPDATE usage_events SET api_key_id = 'key_none'", "FOREIGN KEY"),
     "a call at no price": ("DELETE FROM prices WHERE id = :price", "FOREIGN KEY"),
     "a price's version twice": ("UPDATE prices SET version = 1", "UNIQUE"),
+    "a price of no known service tier": (
+        "UPDATE prices SET service_tier = 'flex'",
+        "ck_prices_service_tier",
+    ),
     "a second live key": (
         "UPDATE api_keys SET state = 'live' WHERE account_id = 'acct_test'",
         "UNIQUE",

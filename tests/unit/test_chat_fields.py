@@ -52,7 +52,7 @@ def _tool(parameters: Any) -> str:
         ("logit_bias", ["{}", '{"0":-100}'], ['{"a":1}', '{"-1":1}', '{"٣":1}', '{"1":101}', "[]"]),
         ("metadata", ['{"a":"b"}'], ['{"a":1}', '{"a":null}', "[]", f'{{"{"k" * 65}":"v"}}']),
         ("reasoning_effort", ['"low"'], ['"Low"', '""', "[]", "1"]),
-        ("service_tier", ['"auto"'], ['"priority"', '"flex"']),
+        ("service_tier", ['"auto"', '"default"', '"priority"'], ['"flex"', '"scale"', '""', "1"]),
         ("tool_choice", ['"auto"', "{}"], ['"any"', "1", "[]"]),
         ("response_format", ['{"type":"text"}'], ["{}", '{"type":["text"]}', '{"type":"xml"}']),
         ("user", ['""', '"' + "u" * 512 + '"'], ['"' + "u" * 513 + '"', "7"]),

@@ -32,6 +32,14 @@ CachedPrice = Annotated[
 ]
 
 _UPSTREAM_COLUMNS = ("name", "base_url", "has_credential", "speaks", "extra_fields")
+_PRICE_COLUMNS = (
+    "input_price",
+    "cached_price",
+    "output_price",
+    "priority_input_price",
+    "priority_cached_price",
+    "priority_output_price",
+)
 _MODEL_COLUMNS = (
     "name",
     "upstream",
@@ -41,11 +49,11 @@ _MODEL_COLUMNS = (
     "tier",
     "context_tokens",
     "output_tokens_max",
-    "input_price",
-    "cached_price",
-    "output_price",
+    *_PRICE_COLUMNS,
     "price_version",
 )
+#: What of a model has no column of its own in the list.
+_LISTED_NOT = {"takes_images", *(name for name in _PRICE_COLUMNS if name.startswith("priority_"))}
 
 
 @upstream.command("add")
@@ -194,7 +202,7 @@ def model_list(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Jso
     ]
     return print_table(
         shown,
-        [name for name in _MODEL_COLUMNS if name != "takes_images"],
+        [name for name in _MODEL_COLUMNS if name not in _LISTED_NOT],
         when_empty="There are no models: latchgate model add ID --upstream NAME … adds one.",
     )
 
@@ -206,6 +214,15 @@ def model_price(
     input_price: InputPrice,
     output_price: OutputPrice,
     cached_price: CachedPrice = None,
+    priority_percent: Annotated[
+        int | None,
+        typer.Option(
+            "--priority-percent",
+            metavar="N",
+            help="What a call of service_tier priority costs of it, in percent; else as the "
+            "setting gateway.priority_price_percent says.",
+        ),
+    ] = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
@@ -217,12 +234,11 @@ def model_price(
         input_price=input_price,
         cached_price=cached_price,
         output_price=output_price,
+        priority_percent=priority_percent,
     )
     if as_json:
         return print_json(answer)
-    return print_facts(
-        answer, ("name", "input_price", "cached_price", "output_price", "price_version")
-    )
+    return print_facts(answer, ("name", *_PRICE_COLUMNS, "price_version"))
 
 
 @model.command("remove")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from latchgate.services.limits import Standing
 
 Answer = dict[str, Any]
+#: Classes of tokens that have a price each.
+PRICED = ("input", "cached", "output")
 
 
 def account(account: AccountView) -> Answer:
@@ -93,7 +95,7 @@ def upstream(view: UpstreamView) -> Answer:
 def model(view: ModelView) -> Answer:
     """A model, its prices in USD per million tokens."""
     shown = asdict(view)
-    for name in ("input", "cached", "output"):
+    for name in (*PRICED, *(f"priority_{name}" for name in PRICED)):
         shown[f"{name}_price"] = format_price(shown.pop(f"{name}_picos"))
     shown["created_at"] = iso(shown.pop("created_us"))
     return shown

@@ -277,9 +277,12 @@ async def _model_list(world: World, args: Arguments) -> Answer:
 
 async def _model_price(world: World, args: Arguments) -> Answer:
     name = args.text("name")
-    terms = _terms(args)
+    terms, percent = _terms(args), args.find_count("priority_percent")
     args.close()
-    return answers.model(await world.services.catalog.set_price(name, terms=terms, actor=CLI.actor))
+    view = await world.services.catalog.set_price(
+        name, terms=terms, priority_percent=percent, actor=CLI.actor
+    )
+    return answers.model(view)
 
 
 async def _model_remove(world: World, args: Arguments) -> Answer:

@@ -21,6 +21,7 @@ from latchgate.config.declare import (
     usd,
 )
 from latchgate.config.embedded import EmbeddedSettings
+from latchgate.domain.prices import PRIORITY_PERCENT_MAX, PRIORITY_PERCENT_USUAL
 
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -285,6 +286,13 @@ class GatewaySettings:
         integer(1, 100_000),
         "Connections to one upstream that may be open at once.",
         unit="connections",
+    )
+    priority_price_percent: int = setting(
+        PRIORITY_PERCENT_USUAL,
+        integer(100, PRIORITY_PERCENT_MAX),
+        "What a call costs that asks for `service_tier` priority, of what it costs else. Applied "
+        "when a model's price is written; prices that are in force stay as they are.",
+        unit="percent",
     )
 
 

@@ -76,6 +76,7 @@ def _environment() -> Environment:
         "usd_full": usd_full,
         "usd_short": usd_short,
         "price": lambda picos: f"${format_price(picos)}",
+        "times": lambda percent: f"{percent / 100:g}×",
         "count": lambda number: f"{number:,}",
         "when": when,
         "moment": moment,

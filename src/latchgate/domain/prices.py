@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.usage import Usage
 
+#: A call's service tier (OpenAI's field ``service_tier``): what it costs, and where it queues.
+DEFAULT_TIER = "default"
+PRIORITY_TIER = "priority"
+#: What a priority price is of the usual one, where nobody says otherwise.
+PRIORITY_PERCENT_USUAL = 200
+PRIORITY_PERCENT_MAX = 1000
 _PICOS_PER_NANO = 1000
 _DECIMAL = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?", re.ASCII)
 
@@ -55,6 +61,11 @@ class Price:
         if left < 0:
             return 0
         return left // self.output_picos if self.output_picos else None
+
+
+def share_of(picos: int, percent: int) -> int:
+    """So many percent of a price, rounded to a whole pico-USD per token; nothing stays nothing."""
+    return round_half_even(picos * percent, 100)
 
 
 def round_half_even(numerator: int, denominator: int) -> int:

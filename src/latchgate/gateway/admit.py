@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from latchgate.domain.errors import (
     Forbidden,
     InvalidKey,
+    InvalidRequest,
     NotFound,
     QuotaExceeded,
     RateLimited,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from latchgate.clock import Clock
+    from latchgate.domain.prices import Price
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
@@ -45,13 +47,14 @@ _QUOTES = "'\"“”‘’ \t"
 
 @dataclass(slots=True)
 class Allowance:
-    """What a call may use: its hold, and the output tokens that the hold carries.
+    """What a call may use: its hold, the price of what it uses, and the tokens that are held.
 
     ``output_tokens`` is what each choice may produce at most; ``held_tokens`` what the hold carries
     of all choices together, which for a stream grows as it goes.
     """
 
     hold: Hold
+    price: Price
     output_tokens: int
     held_tokens: int
     is_clamped: bool
@@ -68,7 +71,7 @@ class Ask:
     is held of it before the call runs.
     """
 
-    model: ModelEntry
+    price: Price
     prompt: Prompt
     input_tokens_max: int
     output_tokens: int
@@ -154,6 +157,16 @@ class Admission:
             )
         return model
 
+    def check_tier(self, prompt: Prompt, entry: KeyEntry) -> None:
+        """Raise InvalidRequest for a call that may not go ahead of others."""
+        if prompt.is_priority and not entry.is_premium_on:
+            raise InvalidRequest(
+                "The priority tier is switched off for this key, as premium models are. Switch "
+                "premium on under Limits in the console, or leave 'service_tier' out.",
+                code="service_tier_not_enabled",
+                param="service_tier",
+            )
+
     def check_still_welcome(self, entry: KeyEntry) -> None:
         """What may have changed while a call's body and money were on their way.
 
@@ -194,7 +207,7 @@ class Admission:
 
         ``is_strict`` refuses rather than lets the call run smaller than it asked.
         """
-        price = model.price
+        price = model.priority_price if prompt.is_priority else model.price
         input_max = prompt.input_tokens_max(
             message_tokens=model.message_tokens, context_tokens=model.context_tokens
         )
@@ -207,7 +220,7 @@ class Admission:
         least = (
             wanted if is_strict else price.bound_nanos(input_max, min(first, 1) * prompt.choices)
         )
-        return Ask(model, prompt, input_max, asked, first, wanted, least, self._clock.now_us())
+        return Ask(price, prompt, input_max, asked, first, wanted, least, self._clock.now_us())
 
     def hold_now(self, entry: KeyEntry, ask: Ask) -> Allowance | None:
         """Set money aside for a call, where memory alone can tell; None: ask ``hold``.
@@ -219,12 +232,12 @@ class Admission:
 
     async def hold(self, entry: KeyEntry, ask: Ask) -> Allowance:
         """Set money aside for a call. Raises QuotaExceeded, or LedgerUnavailable."""
-        windows = () if ask.model.price.is_free else entry.windows_at(ask.admitted_us)
+        windows = () if ask.price.is_free else entry.windows_at(ask.admitted_us)
         wanted, least = ask.wanted_nanos, ask.least_nanos
         return self._allow(entry, ask, await self._purse.hold(windows, wanted=wanted, least=least))
 
     def _binding(self, entry: KeyEntry, ask: Ask) -> Binding:
-        if ask.model.price.is_free:
+        if ask.price.is_free:
             return _FREE
         binding = entry.binding
         if binding is None or not self._purse.is_bound(binding, ask.admitted_us):
@@ -238,13 +251,19 @@ class Admission:
         prompt = ask.prompt
         allowed, held = ask.output_tokens, ask.first_tokens
         if hold.amount_nanos < ask.wanted_nanos:
-            price = ask.model.price
-            affordable = price.output_tokens_affordable(ask.input_tokens_max, hold.amount_nanos)
+            amount_nanos = hold.amount_nanos
+            affordable = ask.price.output_tokens_affordable(ask.input_tokens_max, amount_nanos)
             if affordable is not None:
                 allowed = held = min(held, affordable // prompt.choices)
         is_clamped = allowed < (prompt.output_tokens_asked or ask.output_tokens)
         return Allowance(
-            hold, allowed, held * prompt.choices, is_clamped, ask.input_tokens_max, ask.admitted_us
+            hold,
+            ask.price,
+            allowed,
+            held * prompt.choices,
+            is_clamped,
+            ask.input_tokens_max,
+            ask.admitted_us,
         )
 
 

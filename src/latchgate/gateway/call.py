@@ -72,6 +72,8 @@ class Call:
         self.model = model
         self.prompt = prompt
         self.allowance = allowance
+        #: What it is charged at, from its hold to its end.
+        self.price = allowance.price
         self.outcome: Outcome = "answered"
         self.usage: Usage | None = None
         #: The JSON of the usage, as it stands in a whole answer.
@@ -92,7 +94,7 @@ class Call:
             request_id=request.request_id,
             account_id=entry.account_id,
             api_key_id=entry.id,
-            price_id=model.price.id,
+            price_id=allowance.price.id,
             model=model.name,
             app=app,
             hold_nanos=allowance.hold.amount_nanos,
@@ -107,7 +109,7 @@ class Call:
         try:
             self._books.journal.open_call(self._opened)
         except LedgerUnavailable:
-            if not self.model.price.is_free:
+            if not self.price.is_free:
                 self._is_settled = True
                 self.allowance.hold.release()
                 raise
@@ -163,7 +165,7 @@ class Call:
         allowance = self.allowance
         missing = allowance.output_tokens * self.prompt.choices - allowance.held_tokens
         more = max(0, min(missing, SLICE_TOKENS))
-        return more, self.model.price.bound_nanos(0, more)
+        return more, self.price.bound_nanos(0, more)
 
     def _on_gone(self) -> None:
         if self.repeat is None or self.prompt.is_stream:
@@ -219,7 +221,7 @@ class Call:
             tokens = usage.input_tokens + usage.output_tokens - self.prompt.input_tokens_usual
             self._entry.rates.settle(tokens, self._request.now_s)
         hold = self.allowance.hold
-        actual_nanos = self.model.price.charge_nanos(usage)
+        actual_nanos = self.price.charge_nanos(usage)
         if actual_nanos > hold.amount_nanos:
             self._hold_up_to(actual_nanos)
         self.charge_nanos = min(actual_nanos, hold.amount_nanos)
@@ -232,13 +234,13 @@ class Call:
         except LedgerUnavailable:
             hold.void(self.charge_nanos)
             self.charge_nanos = 0
-            if not self.model.price.is_free:
+            if not self.price.is_free:
                 raise
 
     def _hold_up_to(self, actual_nanos: int) -> None:
         """A stream was ahead of its estimate: hold what it may have used, if that is free."""
         tokens = self.allowance.output_tokens * self.prompt.choices
-        bound_nanos = self.model.price.bound_nanos(self.allowance.input_tokens_max, tokens)
+        bound_nanos = self.price.bound_nanos(self.allowance.input_tokens_max, tokens)
         missing_nanos = min(actual_nanos, bound_nanos) - self.allowance.hold.amount_nanos
         if missing_nanos > 0:
             self._books.purse.extend(self.allowance.hold, missing_nanos)

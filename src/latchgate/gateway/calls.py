@@ -110,6 +110,7 @@ class Calls:
         model, prompt = self._peek(endpoint, body, entry)
         request.error_event = prompt.error_event or request.error_event
         dialect = dialect_for(endpoint, model)
+        admission.check_tier(prompt, entry)
         request.rate_lines = admission.admit_rate(entry, prompt, request.now_s)
         is_strict = request.headers.get(b"x-latchgate-strict") == b"1"
         ask = admission.ask(model, prompt, is_strict=is_strict)

@@ -128,6 +128,8 @@ class ModelEntry:
     is_thinking: bool
     created_us: int
     price: Price
+    #: What a call costs that goes ahead of others.
+    priority_price: Price
     target: Target
     extra_fields: frozenset[str]
 
@@ -345,6 +347,12 @@ def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> M
         is_thinking=bool(row.is_thinking),
         created_us=row.created_us,
         price=Price(row.price_id, row.input_picos, row.cached_picos, row.output_picos),
+        priority_price=Price(
+            row.priority_price_id,
+            row.priority_input_picos,
+            row.priority_cached_picos,
+            row.priority_output_picos,
+        ),
         target=target,
         extra_fields=extra_fields,
     )

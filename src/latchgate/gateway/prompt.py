@@ -63,6 +63,8 @@ class Prompt:
     has_window: bool = True
     #: The field that has what the model reads, for refusals that are about it.
     input_param: str = "messages"
+    #: It goes ahead of others, at the model's priority price.
+    is_priority: bool = False
     #: The checked fields, for whoever has to say them in another dialect.
     values: dict[str, Any] = field(default_factory=dict)
     #: How a stream of this endpoint's says that it broke off, where that is its own.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
 from latchgate.domain.errors import Conflict, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import CLI, Caller
+from latchgate.domain.prices import (
+    DEFAULT_TIER,
+    PRIORITY_PERCENT_USUAL,
+    PRIORITY_TIER,
+    share_of,
+)
 from latchgate.domain.upstream_urls import checked_base_url
 from latchgate.services.audit_log import record
 from latchgate.services.catalog_rules import (
@@ -20,6 +26,7 @@ from latchgate.services.catalog_rules import (
     check_extra_fields,
     check_kind,
     check_name,
+    check_priority_percent,
     check_speaks,
     check_tier,
     check_tokens,
@@ -46,6 +53,14 @@ class ModelTerms:
     cached_picos: int
     output_picos: int
 
+    def share(self, percent: int) -> ModelTerms:
+        """So many percent of them."""
+        return ModelTerms(
+            share_of(self.input_picos, percent),
+            share_of(self.cached_picos, percent),
+            share_of(self.output_picos, percent),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
@@ -63,8 +78,21 @@ class ModelView:
     input_picos: int
     cached_picos: int
     output_picos: int
+    #: What a call costs that goes ahead of others.
+    priority_input_picos: int
+    priority_cached_picos: int
+    priority_output_picos: int
     price_version: int
     created_us: int
+
+    @property
+    def priority_percent(self) -> int:
+        """What the priority price is of the usual one, by its dearest part; 0: both are free."""
+        usual, priority = max(
+            (self.input_picos, self.priority_input_picos),
+            (self.output_picos, self.priority_output_picos),
+        )
+        return round(100 * priority / usual) if usual else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +109,26 @@ class UpstreamView:
 
 
 class Catalog:
-    """Use cases over upstreams, models and prices. ``on_changed`` is told after every commit."""
+    """Use cases over upstreams, models and prices. ``on_changed`` is told after every commit.
+
+    ``priority_percent`` is what a priority price is of the usual one, unless the operator says
+    otherwise for a model.
+    """
 
     def __init__(
-        self, store: Store, clock: Clock, vault: Vault, on_changed: Callable[[], Awaitable[None]]
+        self,
+        store: Store,
+        clock: Clock,
+        vault: Vault,
+        on_changed: Callable[[], Awaitable[None]],
+        *,
+        priority_percent: int = PRIORITY_PERCENT_USUAL,
     ) -> None:
         self._store = store
         self._clock = clock
         self._vault = vault
         self._on_changed = on_changed
+        self._priority_percent = priority_percent
 
     async def list_models(self) -> list[ModelView]:
         """Every model on offer, by name, with its price of now."""
@@ -215,23 +254,34 @@ class Catalog:
                 created_us=now_us,
                 removed_us=None,
             )
-            insert_price(conn, model_id, 1, terms, now_us)
-            self._record(conn, actor, "model.add", name, _as_details(terms))
+            percent = self._priority_percent
+            insert_prices(conn, model_id, 1, terms, terms.share(percent), now_us)
+            self._record(conn, actor, "model.add", name, _as_details(terms, percent))
             return _model_view(_get_model(conn, name, now_us))
 
         view = await self._store.write(transaction)
         await self._on_changed()
         return view
 
-    async def set_price(self, name: str, *, terms: ModelTerms, actor: str = CLI.actor) -> ModelView:
+    async def set_price(
+        self,
+        name: str,
+        *,
+        terms: ModelTerms,
+        priority_percent: int | None = None,
+        actor: str = CLI.actor,
+    ) -> ModelView:
         """Give a model a new price version, in force for every call admitted from now on."""
+        percent = self._priority_percent if priority_percent is None else priority_percent
+        check_priority_percent(percent)
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> ModelView:
             model = _get_model(conn, name, now_us)
             check_kind(model.kind, terms.output_picos)
-            insert_price(conn, model.id, model.price_version + 1, terms, now_us)
-            self._record(conn, actor, "model.price", name, _as_details(terms))
+            version = model.price_version + 1
+            insert_prices(conn, model.id, version, terms, terms.share(percent), now_us)
+            self._record(conn, actor, "model.price", name, _as_details(terms, percent))
             return _model_view(_get_model(conn, name, now_us))
 
         view = await self._store.write(transaction)
@@ -263,28 +313,29 @@ class Catalog:
         )
 
 
-def insert_price(
-    conn: Connection, model_id: str, version: int, terms: ModelTerms, now_us: int
+def insert_prices(
+    conn: Connection,
+    model_id: str,
+    version: int,
+    terms: ModelTerms,
+    priority: ModelTerms,
+    now_us: int,
 ) -> None:
-    """Give a model a price version, in force from now on."""
-    rows.insert_price(
-        conn,
-        id=new_id("prc", now_us),
-        model_id=model_id,
-        version=version,
-        input_picos=terms.input_picos,
-        cached_picos=terms.cached_picos,
-        output_picos=terms.output_picos,
-        effective_from_us=now_us,
-    )
+    """Give a model a price version, in force from now on: one row for either service tier."""
+    for service_tier, own in ((DEFAULT_TIER, terms), (PRIORITY_TIER, priority)):
+        rows.insert_price(
+            conn,
+            id=new_id("prc", now_us),
+            model_id=model_id,
+            version=version,
+            effective_from_us=now_us,
+            service_tier=service_tier,
+            **asdict(own),
+        )
 
 
-def _as_details(terms: ModelTerms) -> dict[str, object]:
-    return {
-        "input_picos": terms.input_picos,
-        "cached_picos": terms.cached_picos,
-        "output_picos": terms.output_picos,
-    }
+def _as_details(terms: ModelTerms, priority_percent: int) -> dict[str, object]:
+    return {**asdict(terms), "priority_percent": priority_percent}
 
 
 def _get_upstream(conn: Connection, name: str) -> AnyRow:
@@ -333,6 +384,9 @@ def _model_view(row: AnyRow) -> ModelView:
         input_picos=row.input_picos,
         cached_picos=row.cached_picos,
         output_picos=row.output_picos,
+        priority_input_picos=row.priority_input_picos,
+        priority_cached_picos=row.priority_cached_picos,
+        priority_output_picos=row.priority_output_picos,
         price_version=row.price_version,
         created_us=row.created_us,
     )

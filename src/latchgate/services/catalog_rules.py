@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from latchgate.domain.endpoints import EMBEDDINGS, ENDPOINTS, KINDS
 from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.prices import PRIORITY_PERCENT_MAX
 
 CONTEXT_TOKENS_MAX = 10_000_000
 EXTRA_FIELDS_MAX = 64
@@ -37,6 +38,15 @@ def check_tier(tier: str) -> None:
     """A model's tier."""
     if tier not in TIERS:
         raise InvalidRequest("A tier is standard or premium.", param="tier")
+
+
+def check_priority_percent(percent: int) -> None:
+    """What a priority price is of the usual one: never less."""
+    if not 100 <= percent <= PRIORITY_PERCENT_MAX:  # noqa: PLR2004 - percent
+        raise InvalidRequest(
+            f"A priority price is 100 to {PRIORITY_PERCENT_MAX} percent of the usual one.",
+            param="priority_percent",
+        )
 
 
 def check_extra_fields(names: Sequence[str]) -> None:

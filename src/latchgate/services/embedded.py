@@ -17,7 +17,8 @@ from latchgate.domain.embedded import (
 from latchgate.domain.endpoints import EMBEDDINGS, SPEAKS_EMBEDDED, SPEAKS_EMBEDDINGS
 from latchgate.domain.errors import Conflict
 from latchgate.domain.ids import new_id
-from latchgate.services.catalog import ModelTerms, insert_price
+from latchgate.domain.prices import PRIORITY_PERCENT_USUAL
+from latchgate.services.catalog import ModelTerms, insert_prices
 from latchgate.services.catalog_rules import as_spoken
 from latchgate.storage import catalog as rows
 
@@ -55,6 +56,12 @@ class EmbeddedOffer:
     terms: ModelTerms
     context_tokens: int
     message_tokens: int
+    priority_percent: int = PRIORITY_PERCENT_USUAL
+
+    @property
+    def priority(self) -> ModelTerms:
+        """What a call costs that goes ahead of others."""
+        return self.terms.share(self.priority_percent)
 
 
 class EmbeddedModels:
@@ -98,8 +105,9 @@ def _ensure_offer(conn: Connection, offer: EmbeddedOffer, now_us: int) -> None:
     model = rows.find_model(conn, offer.name, at_us=now_us)
     if model is None:
         _insert_model(conn, offer, upstream.id, now_us)
-    elif model.upstream_id == upstream.id and _terms_of(model) != offer.terms:
-        insert_price(conn, model.id, model.price_version + 1, offer.terms, now_us)
+    elif model.upstream_id == upstream.id and _terms_of(model) != (offer.terms, offer.priority):
+        version = model.price_version + 1
+        insert_prices(conn, model.id, version, offer.terms, offer.priority, now_us)
 
 
 def _ensure_upstream(conn: Connection, upstream: EmbeddedUpstream, now_us: int) -> AnyRow:
@@ -142,8 +150,14 @@ def _insert_model(conn: Connection, offer: EmbeddedOffer, upstream_id: str, now_
         created_us=now_us,
         removed_us=None,
     )
-    insert_price(conn, model_id, 1, offer.terms, now_us)
+    insert_prices(conn, model_id, 1, offer.terms, offer.priority, now_us)
 
 
-def _terms_of(model: AnyRow) -> ModelTerms:
-    return ModelTerms(model.input_picos, model.cached_picos, model.output_picos)
+def _terms_of(model: AnyRow) -> tuple[ModelTerms, ModelTerms]:
+    """The price in force, and the priority price beside it."""
+    return (
+        ModelTerms(model.input_picos, model.cached_picos, model.output_picos),
+        ModelTerms(
+            model.priority_input_picos, model.priority_cached_picos, model.priority_output_picos
+        ),
+    )

@@ -111,6 +111,7 @@ class Reports:
         data = {
             "id": call.request_id,
             "model": call.model,
+            "service_tier": call.service_tier,
             "app": call.app,
             "streamed": call.is_stream,
             "created_at": datetime.fromtimestamp(call.started_us / SECOND_US, UTC).isoformat(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latchgate.clock import DAY_US, SECOND_US
 from latchgate.domain.errors import InvalidRequest, NotFound
 from latchgate.domain.ids import is_id
+from latchgate.domain.prices import PRIORITY_TIER
 from latchgate.services.billing import InFlight, check_page
 from latchgate.storage import usage_days
 from latchgate.storage import usage_events as rows
@@ -36,6 +37,7 @@ class UsageView:
     first_byte_us: int | None
     model: str
     tier: str
+    service_tier: str
     app: str
     api_key_id: str
     key_name: str
@@ -94,10 +96,11 @@ class AppUsage:
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
-    """What was used of one model."""
+    """What was used of one model, by calls of one service tier."""
 
     model: str
     tier: str
+    service_tier: str
     totals: UsageTotals
 
 
@@ -125,6 +128,12 @@ class UsageSummary:
     def premium_nanos(self) -> int:
         """What was charged for the premium models that are named."""
         return sum(m.totals.charge_nanos for m in self.by_model if m.tier == "premium")
+
+    @property
+    def priority_nanos(self) -> int:
+        """What was charged at priority prices for the models that are named."""
+        named = self.by_model
+        return sum(m.totals.charge_nanos for m in named if m.service_tier == PRIORITY_TIER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +235,7 @@ def _summarise(conn: Connection, account_id: str, since_us: int) -> UsageSummary
         _totals(totals),
         tuple((_date(row.starts_us), _totals(row)) for row in by_day),
         tuple(AppUsage(row.app, row.last_used_us, _totals(row)) for row in by_app),
-        tuple(ModelUsage(row.model, row.tier, _totals(row)) for row in by_model),
+        tuple(ModelUsage(row.model, row.tier, row.service_tier, _totals(row)) for row in by_model),
     )
 
 
@@ -248,6 +257,7 @@ def _view(row: AnyRow) -> UsageView:
         first_byte_us=row.first_byte_us,
         model=row.model,
         tier=row.tier,
+        service_tier=row.service_tier,
         app=row.app,
         api_key_id=row.api_key_id,
         key_name=row.key_name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
+from latchgate.domain.prices import DEFAULT_TIER, PRIORITY_TIER
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import models, prices, upstreams
 
@@ -44,7 +45,11 @@ def set_upstream(conn: Connection, upstream_id: str, **values: object) -> None:
 
 
 def _offers(at_us: int) -> Select[Any]:
-    """Models on offer with their upstream and the price version in force at ``at_us``."""
+    """Models on offer with their upstream and the price version in force at ``at_us``.
+
+    A version has two rows, for calls of either service tier.
+    """
+    priority = prices.alias("priority")
     newest = (
         select(prices.c.model_id, func.max(prices.c.version).label("version"))
         .where(prices.c.effective_from_us <= at_us)
@@ -60,12 +65,24 @@ def _offers(at_us: int) -> Select[Any]:
             prices.c.input_picos,
             prices.c.cached_picos,
             prices.c.output_picos,
+            priority.c.id.label("priority_price_id"),
+            priority.c.input_picos.label("priority_input_picos"),
+            priority.c.cached_picos.label("priority_cached_picos"),
+            priority.c.output_picos.label("priority_output_picos"),
         )
         .join(upstreams, upstreams.c.id == models.c.upstream_id)
         .join(newest, newest.c.model_id == models.c.id)
         .join(
             prices,
-            (prices.c.model_id == models.c.id) & (prices.c.version == newest.c.version),
+            (prices.c.model_id == models.c.id)
+            & (prices.c.version == newest.c.version)
+            & (prices.c.service_tier == DEFAULT_TIER),
+        )
+        .join(
+            priority,
+            (priority.c.model_id == models.c.id)
+            & (priority.c.version == newest.c.version)
+            & (priority.c.service_tier == PRIORITY_TIER),
         )
         .where(models.c.removed_us.is_(None), upstreams.c.removed_us.is_(None))
     )

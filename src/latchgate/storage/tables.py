@@ -240,7 +240,21 @@ prices = _table(
     _int("cached_picos"),
     _int("output_picos"),
     _int("effective_from_us"),
-    Index("uq_prices_model_id_version", "model_id", "version", unique=True),
+    # A version has a price for each: what a call that goes ahead of others costs is a row as well.
+    Column(
+        "service_tier",
+        Text,
+        CheckConstraint("service_tier IN ('default', 'priority')", name="service_tier"),
+        nullable=False,
+        server_default="default",
+    ),
+    Index(
+        "uq_prices_model_id_version_service_tier",
+        "model_id",
+        "version",
+        "service_tier",
+        unique=True,
+    ),
 )
 
 # ── books ───────────────────────────────────────────────────────────────────────────────────────

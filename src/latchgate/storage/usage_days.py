@@ -120,15 +120,15 @@ def sum_by_app(conn: Connection, account_id: str, *, since_us: int, limit: int) 
 def sum_by_model(
     conn: Connection, account_id: str, *, since_us: int, limit: int
 ) -> Sequence[AnyRow]:
-    """The same for each model with its tier, the dearest first."""
-    name = models.c.name
+    """The same for each model with its tier and its calls' service tier, the dearest first."""
+    name, service_tier = models.c.name, prices.c.service_tier
     query = (
-        _sums(account_id, since_us, name.label("model"), models.c.tier)
+        _sums(account_id, since_us, name.label("model"), models.c.tier, service_tier)
         .join(prices, prices.c.id == _days.price_id)
         .join(models, models.c.id == prices.c.model_id)
-        .group_by(name, models.c.tier)
+        .group_by(name, models.c.tier, service_tier)
     )
-    return conn.execute(_dearest_first(query, name).limit(limit)).all()
+    return conn.execute(_dearest_first(query, name).order_by(service_tier).limit(limit)).all()
 
 
 def sum_in_days(

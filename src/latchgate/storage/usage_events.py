@@ -62,6 +62,7 @@ def _with_terms() -> Select[Any]:
             api_keys.c.name.label("key_name"),
             models.c.tier,
             prices.c.version.label("price_version"),
+            prices.c.service_tier,
             prices.c.input_picos,
             prices.c.cached_picos,
             prices.c.output_picos,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from latchgate.domain.prices import DEFAULT_TIER, PRIORITY_TIER
 from latchgate.gateway import fields
 from latchgate.gateway.dialects import chat_messages
 from latchgate.gateway.dialects.usual_chat import find_usual_chat
@@ -89,12 +90,12 @@ CHAT_FIELDS: dict[str, fields.Check] = {
     "prompt_cache_key": fields.string(512),
     "metadata": _check_metadata,
     "store": fields.boolean,
-    "service_tier": fields.one_of("auto", "default"),
+    "service_tier": fields.one_of("auto", DEFAULT_TIER, PRIORITY_TIER),
 }
 
 _TABLE = FieldTable(
     checks=CHAT_FIELDS,
-    # Tags, and a tier that would be at its prices.
+    # Tags; and the tier is one of our line and our prices, not of the model server's.
     not_forwarded=frozenset(
         {"user", "safety_identifier", "prompt_cache_key", "metadata", "store", "service_tier"}
     ),
@@ -154,5 +155,6 @@ def parse_chat(
             WITH_USAGE if is_stream else {},
         ),
         images=len(images),
+        is_priority=values.get("service_tier") == PRIORITY_TIER,
         values=values,
     )

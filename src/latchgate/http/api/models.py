@@ -14,7 +14,10 @@ router = APIRouter(prefix="/models", tags=["models"], dependencies=[session_cook
 
 
 class ModelAnswered(Answered):
-    """A model with the prices in force, in US dollars per million tokens."""
+    """A model with the prices in force, in US dollars per million tokens.
+
+    Calls of `service_tier` priority have a price of their own.
+    """
 
     name: str
     kind: str
@@ -26,6 +29,9 @@ class ModelAnswered(Answered):
     input_price_usd: str
     cached_price_usd: str
     output_price_usd: str
+    priority_input_price_usd: str
+    priority_cached_price_usd: str
+    priority_output_price_usd: str
 
 
 class ModelsAnswered(Answered):
@@ -53,4 +59,7 @@ def _answered(view: ModelView) -> ModelAnswered:
         input_price_usd=format_price(view.input_picos),
         cached_price_usd=format_price(view.cached_picos),
         output_price_usd=format_price(view.output_picos),
+        priority_input_price_usd=format_price(view.priority_input_picos),
+        priority_cached_price_usd=format_price(view.priority_cached_picos),
+        priority_output_price_usd=format_price(view.priority_output_picos),
     )

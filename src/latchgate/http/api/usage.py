@@ -36,6 +36,7 @@ class CallAnswered(Answered):
     ended_at: datetime
     model: str
     tier: str
+    service_tier: str
     app: str
     api_key_id: str
     key_name: str
@@ -85,10 +86,11 @@ class AppAnswered(TotalsAnswered):
 
 
 class ModelAnswered(TotalsAnswered):
-    """What was used of one model, standard or premium."""
+    """What was used of one model, standard or premium, by calls of one service tier."""
 
     model: str
     tier: str
+    service_tier: str
 
 
 class SummaryAnswered(Answered):
@@ -154,7 +156,12 @@ async def get_summary(
         ],
         other_apps=TotalsAnswered(**_totals(found.by_other_apps)),
         by_model=[
-            ModelAnswered(model=row.model, tier=row.tier, **_totals(row.totals))
+            ModelAnswered(
+                model=row.model,
+                tier=row.tier,
+                service_tier=row.service_tier,
+                **_totals(row.totals),
+            )
             for row in found.by_model
         ],
     )
@@ -185,6 +192,7 @@ def _call(view: UsageView) -> dict[str, Any]:
         "ended_at": at(view.ended_us),
         "model": view.model,
         "tier": view.tier,
+        "service_tier": view.service_tier,
         "app": view.app,
         "api_key_id": view.api_key_id,
         "key_name": view.key_name,
