@@ -149,6 +149,7 @@ def _engine_settings(settings: Settings, data: DataDirectory) -> EngineSettings:
             idle_s=gateway.idle_timeout_ms / _MS,
         ),
         connections_max=gateway.upstream_connections_max,
+        queued_calls_max=gateway.queued_calls_max,
         running_per_key_max=gateway.streams_per_key_max,
         hold_wait_s=gateway.hold_wait_ms / _MS,
         rates=RateTerms(settings.rates.requests_per_minute, settings.rates.tokens_per_minute),

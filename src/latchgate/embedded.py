@@ -76,7 +76,11 @@ class Embedded:
     async def _set_address(self, offer: EmbeddedOffer, address: ChildAddress) -> None:
         upstream = offer.upstream
         target = Target.parse(
-            upstream.name, address.base_url, address.api_key, speaks=upstream.speaks
+            upstream.name,
+            address.base_url,
+            address.api_key,
+            speaks=upstream.speaks,
+            calls_at_once=offer.calls_at_once,
         )
         await self._world.directory.set_embedded(target)
 
@@ -100,6 +104,8 @@ def chat_offer(settings: EmbeddedSettings) -> EmbeddedOffer:
         ),
         context_tokens=settings.context_tokens,
         message_tokens=MESSAGE_TOKENS,
+        # It would let more wait in a line of its own, in which nobody is ahead of anybody.
+        calls_at_once=settings.parallel,
     )
 
 

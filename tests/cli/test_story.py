@@ -173,7 +173,9 @@ def _upstreams_that_speak_otherwise(operator: Operator) -> None:
 def _models(operator: Operator) -> None:
     url = "https://models.example.com/v1"
     added = operator.asks("upstream", "add", "far", "--base-url", url, "--api-key-stdin",
+                          "--calls-at-once", "8",
                           stdin=b"sk-upstream-credential-000\n")  # fmt: skip
+    assert added["calls_at_once"] == 8
     assert added["has_credential"] is True
     assert added["speaks"] == ["chat", "completions", "embeddings"]
     prices = ["--input-price", "0.15", "--output-price", "0.60"]
@@ -224,6 +226,30 @@ def _secret_is_nowhere(data: Path, secret: str) -> None:
         (["key", "create", ADA, "--name", "x" * 65], 2),
         (["upstream", "add", "near", "--base-url", "http://169.254.169.254/v1"], 2),
         (["upstream", "add", "near", "--base-url", "https://user:p@host/v1"], 2),
+        (
+            [
+                "upstream",
+                "add",
+                "near",
+                "--base-url",
+                "https://m.example.com/v1",
+                "--calls-at-once",
+                "0",
+            ],
+            2,
+        ),
+        (
+            [
+                "upstream",
+                "add",
+                "near",
+                "--base-url",
+                "https://m.example.com/v1",
+                "--calls-at-once",
+                "100001",
+            ],
+            2,
+        ),
         (["upstream", "remove", "none"], 1),
         (["model", "remove", "none"], 1),
         (["model", "price", "none", "--input-price", "-1", "--output-price", "1"], 2),

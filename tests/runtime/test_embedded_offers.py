@@ -75,6 +75,21 @@ async def test_a_price_of_the_configuration_is_a_new_version(tmp_path: Path) -> 
         dearer = embeddings_offer(dataclasses.replace(SETTINGS, embeddings_input_price="0.03"))
         assert dearer.terms == ModelTerms(30_000, 30_000, 0)
         assert await _offered(world, dearer) == {"all-minilm-l6-v2": ("embeddings", 256, 2)}
+        raised = dataclasses.replace(dearer, priority_percent=300)
+        assert await _offered(world, raised) == {"all-minilm-l6-v2": ("embeddings", 256, 3)}
+        assert world.directory.models["all-minilm-l6-v2"].priority_price.input_picos == 90_000
+
+
+async def test_the_catalog_says_how_many_calls_the_model_that_writes_runs_at_once(
+    tmp_path: Path,
+) -> None:
+    async with _world(tmp_path) as world:
+        for parallel in (4, 2):
+            settings = dataclasses.replace(SETTINGS, parallel=parallel)
+            await _offered(world, chat_offer(settings), embeddings_offer(settings))
+            upstreams = await world.services.catalog.list_upstreams()
+            bounds = {row.name: row.calls_at_once for row in upstreams}
+            assert bounds == {"embedded": parallel, "embedded-embeddings": None}
 
 
 async def test_an_upstream_of_the_operators_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -94,6 +109,8 @@ async def test_both_answer_where_the_directory_says(tmp_path: Path) -> None:
         try:
             models = world.directory.models
             talk, vectors = models["smollm2-135m"], models["all-minilm-l6-v2"]
+            assert talk.target.calls_at_once == SETTINGS.parallel
+            assert vectors.target.calls_at_once is None
             message = {"role": "user", "content": "Say hello."}
             said = await _ask(
                 talk.target, "/chat/completions", messages=[message], max_tokens=2, model="m"

@@ -211,6 +211,8 @@ async def running_gateway(
     rates: RateTerms | None = None,
     database_url: str | None = None,
     retention: Retention | None = None,
+    calls_at_once: int | None = None,
+    queued_calls_max: int = 100,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
@@ -223,11 +225,17 @@ async def running_gateway(
         clock or SystemClock(),
         rates or RateTerms(),
         default_database_url() if database_url is None else database_url,
-        retention or Retention(),
+        retention=retention or Retention(),
+        queued_calls_max=queued_calls_max,
     )
     server = await _listen(gateway)
     try:
-        await gateway.catalog.add_upstream("fake", base_url=model_server.base_url, api_key="up-key")
+        await gateway.catalog.add_upstream(
+            "fake",
+            base_url=model_server.base_url,
+            api_key="up-key",
+            calls_at_once=calls_at_once,
+        )
         await gateway.catalog.add_model(
             "m",
             upstream="fake",
@@ -256,7 +264,9 @@ async def _build(
     clock: Clock,
     rates: RateTerms,
     database_url: str,
+    *,
     retention: Retention,
+    queued_calls_max: int,
 ) -> Gateway:
     store = Store(folder / "latchgate.db", database_url)
     journal_folder = folder / "journal"
@@ -271,6 +281,7 @@ async def _build(
         journal_interval_ms=None,
         deadlines=Deadlines(connect_s=2.0, first_byte_s=idle_s, idle_s=idle_s),
         connections_max=1000,
+        queued_calls_max=queued_calls_max,
         running_per_key_max=running_per_key_max,
         hold_wait_s=1.0,
         rates=rates,

@@ -31,7 +31,14 @@ CachedPrice = Annotated[
     ),
 ]
 
-_UPSTREAM_COLUMNS = ("name", "base_url", "has_credential", "speaks", "extra_fields")
+_UPSTREAM_COLUMNS = (
+    "name",
+    "base_url",
+    "has_credential",
+    "speaks",
+    "extra_fields",
+    "calls_at_once",
+)
 _PRICE_COLUMNS = (
     "input_price",
     "cached_price",
@@ -82,6 +89,14 @@ def upstream_add(
         list[str] | None,
         typer.Option("--extra-field", metavar="F", help="One more request field that it takes."),
     ] = None,
+    calls_at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--calls-at-once",
+            metavar="N",
+            help="How many calls it runs at once; more wait in line, priority ahead. Else all run.",
+        ),
+    ] = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
@@ -95,6 +110,7 @@ def upstream_add(
         api_key=api_key,
         speaks=[word.strip() for words in speaks or () for word in words.split(",")],
         extra_fields=extra_field,
+        calls_at_once=calls_at_once,
     )
     if as_json:
         return print_json(answer)

@@ -220,6 +220,7 @@ async def _upstream_add(world: World, args: Arguments) -> Answer:
     name, base_url = args.text("name"), args.text("base_url")
     api_key, extra_fields = args.find_text("api_key"), args.texts("extra_fields")
     speaks = args.texts("speaks") or SPEAKS_DEFAULT
+    calls_at_once = args.find_count("calls_at_once")
     args.close()
     view = await world.services.catalog.add_upstream(
         name,
@@ -227,6 +228,7 @@ async def _upstream_add(world: World, args: Arguments) -> Answer:
         api_key=api_key,
         speaks=speaks,
         extra_fields=extra_fields,
+        calls_at_once=calls_at_once,
         actor=CLI.actor,
     )
     return answers.upstream(view)

@@ -287,6 +287,13 @@ class GatewaySettings:
         "Connections to one upstream that may be open at once.",
         unit="connections",
     )
+    queued_calls_max: int = setting(
+        1_000,
+        integer(1, 1_000_000),
+        "Calls that may wait for an upstream that runs only so many at once, in each of its two "
+        "lines: the one of `service_tier` priority, and the one of all others.",
+        unit="calls",
+    )
     priority_price_percent: int = setting(
         PRIORITY_PERCENT_USUAL,
         integer(100, PRIORITY_PERCENT_MAX),

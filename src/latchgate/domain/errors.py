@@ -173,7 +173,14 @@ class UpstreamFailed(LatchgateError):
     code = "upstream_error"
 
     def __init__(
-        self, public: str, *, status: int = 502, code: str | None = None, internal: str = ""
+        self,
+        public: str,
+        *,
+        status: int = 502,
+        code: str | None = None,
+        internal: str = "",
+        retry_after_s: int | None = None,
     ) -> None:
-        super().__init__(public, code=code, internal=internal)
+        headers = None if retry_after_s is None else {"retry-after": str(retry_after_s)}
+        super().__init__(public, code=code, internal=internal, headers=headers)
         self.status = status

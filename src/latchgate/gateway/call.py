@@ -16,6 +16,7 @@ from latchgate.storage.journal_file import CloseRecord, OpenRecord
 
 if TYPE_CHECKING:
     from latchgate.clock import Clock
+    from latchgate.fibers import Wait
     from latchgate.gateway.admit import Allowance
     from latchgate.gateway.directory import KeyEntry, ModelEntry
     from latchgate.gateway.drain import Drain
@@ -86,6 +87,9 @@ class Call:
         #: The call may come again, and be joined.
         self.repeat: Repeat | None = None
         self._connection: Connection | None = None
+        #: Its turn at an upstream that is bounded, while it waits for it.
+        self._turn: Wait[None] | None = None
+        self._is_sent = False
         #: What passes has used up the hold: nothing more is read until there is more.
         self.needs_more = False
         self._end: Exception | None = None
@@ -116,11 +120,18 @@ class Call:
         self._entry.running.add(self)
         self._request.on_gone = self._on_gone
 
+    def on_queued(self, turn: Wait[None]) -> None:
+        """It waits for its turn, and leaves the line when it ends."""
+        if self._end is not None:
+            raise self._end
+        self._turn = turn
+
     def on_connected(self, connection: Connection) -> None:
         """The upstream's connection is known: from here on the call can be ended in mid-air."""
         if self._end is not None:
             raise self._end
         self._connection = connection
+        self._is_sent = True
 
     def note_first_byte(self) -> None:
         """The answer begins."""
@@ -190,18 +201,20 @@ class Call:
             self.outcome = outcome
             if self._connection is not None:
                 self._connection.fail(reason)
+            elif self._turn is not None:
+                self._turn.fail(reason)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
     async def fail(self, error: BaseException) -> None:
         """The call ended before its end: settle by the published rule, and let the error go on.
 
         What had arrived is paid; a call that broke before anything arrived is free, unless it was
-        its own client that hung up.
+        its own client that hung up. One that had not been sent is free whoever ended it.
         """
         if self.outcome == "answered":
             self.outcome = "failed"
         self.status = error.status if isinstance(error, LatchgateError) else self.status
-        is_free = self.outcome == "failed" and not self.text_pieces
+        is_free = not self._is_sent or (self.outcome == "failed" and not self.text_pieces)
         self.usage = NOTHING if is_free else self.usage
         await self.settle()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from latchgate.domain.errors import InvalidKey
 from latchgate.domain.usage import TOKENS_MAX
-from latchgate.fibers import in_task
+from latchgate.fibers import Wait, in_task
 from latchgate.gateway.calls import check_content_type, dialect_for
 from latchgate.gateway.dialects.messages import peek_count
 from latchgate.gateway.dialects.messages_answers import version_lines
@@ -47,9 +47,16 @@ class Question:
     """One question that is under way: it can be ended from outside, like a call."""
 
     def __init__(self) -> None:
+        self._turn: Wait[None] | None = None
         self._connection: Connection | None = None
         self._end: Exception | None = None
         self.body = b""
+
+    def on_queued(self, turn: Wait[None]) -> None:
+        """It waits for its turn, and leaves the line when it ends."""
+        if self._end is not None:
+            raise self._end
+        self._turn = turn
 
     def on_connected(self, connection: Connection) -> None:
         """Know the connection; what has ended meanwhile is not asked."""
@@ -80,6 +87,8 @@ class Question:
             self._end = reason
             if self._connection is not None:
                 self._connection.fail(reason)
+            elif self._turn is not None:
+                self._turn.fail(reason)
 
 
 class Counting:

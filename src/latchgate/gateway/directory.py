@@ -186,7 +186,13 @@ class Directory:
             return self._embedded.get(row.name, nowhere)
         sealed = row.credential_sealed
         credential = None if sealed is None else self._open_credential(sealed)
-        return Target.parse(row.name, row.base_url, credential, speaks=json.loads(row.speaks))
+        return Target.parse(
+            row.name,
+            row.base_url,
+            credential,
+            speaks=json.loads(row.speaks),
+            calls_at_once=row.calls_at_once,
+        )
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────
     def find_key(self, text: str) -> KeyEntry | None:

@@ -51,6 +51,7 @@ class EngineSettings:
     journal_interval_ms: int | None
     deadlines: Deadlines
     connections_max: int
+    queued_calls_max: int
     running_per_key_max: int
     hold_wait_s: float
     header_bytes_max: int
@@ -98,7 +99,12 @@ class Engine:
         )
         self.drain = Drain(self._store, self._clock, self.journal, self.purse, self.epoch_id)
         self.drain.start()
-        self.pool = Pool(loop, settings.deadlines, connections_max=settings.connections_max)
+        self.pool = Pool(
+            loop,
+            settings.deadlines,
+            connections_max=settings.connections_max,
+            queued_calls_max=settings.queued_calls_max,
+        )
         admission = Admission(
             self._clock,
             self._directory,

@@ -17,6 +17,7 @@ from latchgate.upstream.answers import garbled, refusal
 from latchgate.upstream.sse import EventScanner, EventTooLong
 
 if TYPE_CHECKING:
+    from latchgate.fibers import Wait
     from latchgate.gateway.call import Call
     from latchgate.gateway.dialects.base import Dialect, Events
     from latchgate.gateway.request import GatewayRequest
@@ -36,6 +37,10 @@ class WholeAnswer:
         self._bytes_max = bytes_max
         self._connection: Connection | None = None
         self.body = b""
+
+    def on_queued(self, turn: Wait[None]) -> None:
+        """The call waits for its turn."""
+        self._call.on_queued(turn)
 
     def on_connected(self, connection: Connection) -> None:
         """Know the connection."""
@@ -63,6 +68,10 @@ class EventRelay:
         self._is_full = False
         #: Waits for more money to hold; nothing is read from the upstream meanwhile.
         self._holding: asyncio.Task[None] | None = None
+
+    def on_queued(self, turn: Wait[None]) -> None:
+        """The call waits for its turn."""
+        self._call.on_queued(turn)
 
     def on_connected(self, connection: Connection) -> None:
         """Know the connection, and slow it down when the client is slow."""
@@ -158,7 +167,8 @@ async def relay_whole(
 ) -> None:
     """Run a call that is not streamed: the whole answer, settled, then sent."""
     sink = WholeAnswer(call, bytes_max=bytes_max)
-    status = await pool.send(call.model.target, outgoing, sink)
+    is_priority = call.prompt.is_priority
+    status = await pool.send(call.model.target, outgoing, sink, is_priority=is_priority)
     if status != _OK:
         raise refusal(status, sink.body, call.prompt.input_param)
     dialect.read(call, sink.body)
@@ -174,8 +184,9 @@ async def relay_events(
     """Run a stream: events as they come, then the charge, then the last bytes."""
     events = dialect.events(call)
     relay = EventRelay(call, request, events)
+    is_priority = call.prompt.is_priority
     try:
-        status = await pool.send(call.model.target, outgoing, relay)
+        status = await pool.send(call.model.target, outgoing, relay, is_priority=is_priority)
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))

@@ -23,6 +23,7 @@ from latchgate.services.catalog_rules import (
     CONTEXT_TOKENS_MAX,
     as_spoken,
     check_answers_for,
+    check_calls_at_once,
     check_extra_fields,
     check_kind,
     check_name,
@@ -105,6 +106,8 @@ class UpstreamView:
     has_credential: bool
     speaks: tuple[str, ...]
     extra_fields: tuple[str, ...]
+    #: More wait in line; None: no bound.
+    calls_at_once: int | None
     created_us: int
 
 
@@ -151,17 +154,20 @@ class Catalog:
         api_key: str | None,
         speaks: Sequence[str] = SPEAKS_DEFAULT,
         extra_fields: Sequence[str] = (),
+        calls_at_once: int | None = None,
         actor: str = CLI.actor,
     ) -> UpstreamView:
         """Take a model server into use. ``base_url`` is what an OpenAI SDK would be given.
 
-        ``speaks`` names the endpoints that it answers itself. Raises InvalidRequest
-        ``upstream_url_not_allowed``, or Conflict when the name is taken.
+        ``speaks`` names the endpoints that it answers itself; of more than ``calls_at_once`` calls
+        the others wait in line. Raises InvalidRequest ``upstream_url_not_allowed``, or Conflict
+        when the name is taken.
         """
         check_name(name)
         base_url = checked_base_url(base_url)
         check_speaks(speaks)
         check_extra_fields(extra_fields)
+        check_calls_at_once(calls_at_once)
         now_us = self._clock.now_us()
         sealed = self._vault.seal(api_key) if api_key else None
 
@@ -176,6 +182,7 @@ class Catalog:
                 speaks=as_spoken(speaks),
                 credential_sealed=sealed,
                 extra_fields=json.dumps(sorted(set(extra_fields))),
+                calls_at_once=calls_at_once,
                 created_us=now_us,
                 removed_us=None,
             )
@@ -367,6 +374,7 @@ def _upstream_view(row: AnyRow) -> UpstreamView:
         has_credential=row.credential_sealed is not None,
         speaks=tuple(json.loads(row.speaks)),
         extra_fields=tuple(json.loads(row.extra_fields)),
+        calls_at_once=row.calls_at_once,
         created_us=row.created_us,
     )
 

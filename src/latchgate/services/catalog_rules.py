@@ -12,6 +12,7 @@ from latchgate.domain.prices import PRIORITY_PERCENT_MAX
 
 CONTEXT_TOKENS_MAX = 10_000_000
 EXTRA_FIELDS_MAX = 64
+CALLS_AT_ONCE_MAX = 100_000
 TIERS = ("standard", "premium")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}", re.ASCII)
@@ -38,6 +39,14 @@ def check_tier(tier: str) -> None:
     """A model's tier."""
     if tier not in TIERS:
         raise InvalidRequest("A tier is standard or premium.", param="tier")
+
+
+def check_calls_at_once(count: int | None) -> None:
+    """How many calls an upstream runs at once; None is without a bound."""
+    if count is not None and not 0 < count <= CALLS_AT_ONCE_MAX:
+        raise InvalidRequest(
+            f"An upstream runs 1 to {CALLS_AT_ONCE_MAX} calls at once.", param="calls_at_once"
+        )
 
 
 def check_priority_percent(percent: int) -> None:

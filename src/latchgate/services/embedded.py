@@ -57,6 +57,8 @@ class EmbeddedOffer:
     context_tokens: int
     message_tokens: int
     priority_percent: int = PRIORITY_PERCENT_USUAL
+    #: More wait in line; None: no bound.
+    calls_at_once: int | None = None
 
     @property
     def priority(self) -> ModelTerms:
@@ -102,6 +104,8 @@ class EmbeddedModels:
 
 def _ensure_offer(conn: Connection, offer: EmbeddedOffer, now_us: int) -> None:
     upstream = _ensure_upstream(conn, offer.upstream, now_us)
+    if upstream.calls_at_once != offer.calls_at_once:
+        rows.set_upstream(conn, upstream.id, calls_at_once=offer.calls_at_once)
     model = rows.find_model(conn, offer.name, at_us=now_us)
     if model is None:
         _insert_model(conn, offer, upstream.id, now_us)

@@ -191,6 +191,7 @@ upstreams = _table(
     _int("removed_us", null=True),
     # JSON list of the API's endpoints that it answers itself.
     Column("speaks", Text, nullable=False, server_default="[]"),
+    _int("calls_at_once", null=True),  # more wait in line; NULL: no bound
     Index(
         "uq_upstreams_name",
         "name",

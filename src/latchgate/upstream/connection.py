@@ -32,6 +32,9 @@ class Deadlines:
 class Sink(Protocol):
     """Takes an answer's body as it comes."""
 
+    def on_queued(self, turn: Wait[None]) -> None:
+        """The call waits for its turn at an upstream that is bounded; ``Turns.wait`` says how."""
+
     def on_connected(self, connection: Connection) -> None:
         """The connection over which the request goes out next; what is raised here ends it."""
 
@@ -83,9 +86,10 @@ class Connection(asyncio.Protocol):
         """Whether it can carry another request."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def send(self, request: bytes, sink: Sink) -> Wait[int]:
+    def send(self, request: bytes, sink: Sink, waited_s: float = 0.0) -> Wait[int]:
         """Send a request; its answer's body goes to ``sink``. The wait ends with its status.
 
+        ``waited_s`` of the time for its first byte are gone already.
         It fails with Broken when the connection ends first, UpstreamFailed when it takes too long.
         """
         answer: Wait[int] = Wait()
@@ -97,10 +101,13 @@ class Connection(asyncio.Protocol):
         self.status = self._bare_bytes = self.bytes_received = 0
         self._fields.clear()
         self._body.clear()
-        self._heard_at = self._loop.time()
+        self._heard_at = self._loop.time() - waited_s
         self.transport.write(request)
+        if waited_s and self._timer is not None:  # it may ring too late
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_later(self._watch_s, self._watch)
+            self._timer = self._loop.call_later(max(0.0, self._watch_s - waited_s), self._watch)
         return answer
 
     def fail(self, error: Exception) -> None:

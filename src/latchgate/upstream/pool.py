@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import defaultdict, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 from latchgate.domain.errors import UpstreamFailed
@@ -17,6 +17,7 @@ from latchgate.upstream.connection import (
     Sink,
     timed_out,
 )
+from latchgate.upstream.turns import Turns
 
 if TYPE_CHECKING:
     from latchgate.upstream.target import Target
@@ -31,51 +32,91 @@ class Unreachable(UpstreamFailed):
 
 
 class _Place:
-    """What is kept of one upstream: its idle connections, and whether it is well."""
+    """What is kept of one upstream: its idle connections, its line, and whether it is well."""
 
-    __slots__ = ("breaker", "idle")
+    __slots__ = ("breaker", "idle", "turns")
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None) -> None:
         self.idle: deque[Connection] = deque()
         self.breaker = Breaker()
+        #: None: it takes as many calls at once as there are.
+        self.turns = turns
+
+
+class _Places(dict["Target", _Place]):
+    """Each upstream's, made when it is first asked for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, queued_calls_max: int) -> None:
+        self._loop = loop
+        self._queued_calls_max = queued_calls_max
+
+    def __missing__(self, target: Target) -> _Place:
+        turns = None
+        if target.calls_at_once is not None:
+            turns = Turns(
+                self._loop,
+                calls_max=target.calls_at_once,
+                queued_calls_max=self._queued_calls_max,
+            )
+        place = self[target] = _Place(turns)
+        return place
 
 
 class Pool:
     """Opens, lends and takes back connections. Used from one event loop, by fibers."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, *, connections_max: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        *,
+        connections_max: int,
+        queued_calls_max: int,
     ) -> None:
         self._loop = loop
         self._deadlines = deadlines
         self._connections_max = connections_max
         self._count = 0
-        self._places: defaultdict[Target, _Place] = defaultdict(_Place)
+        self._places = _Places(loop, queued_calls_max)
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
-    async def send(self, target: Target, request: bytes, sink: Sink) -> int:
+    async def send(
+        self, target: Target, request: bytes, sink: Sink, *, is_priority: bool = False
+    ) -> int:
         """Send a request; its answer's body goes to ``sink``. Returns its status when it is whole.
 
-        A kept connection that the other side had closed meanwhile is no failure: when it ends
-        without a byte, the request goes out once more on a fresh one. Raises UpstreamFailed.
+        Where the upstream is bounded, it waits for its turn first, which is a part of the time for
+        its first byte. A kept connection that the other side had closed meanwhile is no failure:
+        when it ends without a byte, the request goes out once more on a fresh one.
+        Raises UpstreamFailed.
         """
         place = self._places[target]
+        turns, waited_s = place.turns, 0.0
+        if turns is not None and not turns.take():
+            seconds_max = self._deadlines.first_byte_s
+            waited_s = await turns.wait(sink, is_priority=is_priority, seconds_max=seconds_max)
         breaker = place.breaker
-        breaker.enter(self._loop.time())
         try:
-            kept = self._find_idle(place)
-            if kept is not None:
-                status = await self._send_over(kept, place, request, sink, is_kept=True)
-            if kept is None or not status:
-                fresh = await in_task(self._connect_patiently(target))
-                status = await self._send_over(fresh, place, request, sink)
-        except UpstreamFailed:
-            breaker.failed(self._loop.time())
-            raise
-        except BaseException:
-            breaker.given_up()
-            raise
+            breaker.enter(self._loop.time())
+            try:
+                kept = self._find_idle(place)
+                if kept is not None:
+                    status = await self._send_over(
+                        kept, place, request, sink, waited_s, is_kept=True
+                    )
+                if kept is None or not status:
+                    fresh = await in_task(self._connect_patiently(target))
+                    status = await self._send_over(fresh, place, request, sink, waited_s)
+            except UpstreamFailed:
+                breaker.failed(self._loop.time())
+                raise
+            except BaseException:
+                breaker.given_up()
+                raise
+        finally:
+            if turns is not None:
+                turns.release()
         breaker.answered(status, self._loop.time())
         return status
 
@@ -85,13 +126,14 @@ class Pool:
         place: _Place,
         request: bytes,
         sink: Sink,
+        waited_s: float,
         *,
         is_kept: bool = False,
     ) -> int:
         """The answer's status; 0 when a kept connection turns out to have ended long ago."""
         try:
             sink.on_connected(connection)
-            return await connection.send(request, sink)
+            return await connection.send(request, sink, waited_s)
         except Broken as error:
             if is_kept and not connection.bytes_received:
                 return 0

@@ -27,6 +27,8 @@ class Target:
     head: bytes
     #: The API's endpoints that it answers itself.
     speaks: frozenset[str]
+    #: How many calls it runs at once, the others waiting here; None: as many as there are.
+    calls_at_once: int | None = None
 
     @staticmethod
     def parse(
@@ -35,6 +37,7 @@ class Target:
         credential: str | None,
         *,
         speaks: Iterable[str] = SPEAKS_DEFAULT,
+        calls_at_once: int | None = None,
     ) -> Target:
         """Read a base URL that ``checked_base_url`` has accepted.
 
@@ -59,6 +62,7 @@ class Target:
             path=url.path.rstrip("/"),
             head=head.encode(),
             speaks=speaks,
+            calls_at_once=calls_at_once,
         )
 
     @staticmethod
