@@ -46,6 +46,16 @@ def test_a_limit_set_in_the_console_binds_the_next_call(
     context.close()
 
 
+def _ask_ahead(sdk: openai.OpenAI) -> None:
+    """Ask the embedded model at priority."""
+    sdk.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Say hi."}],
+        max_tokens=4,
+        service_tier="priority",
+    )
+
+
 def test_premium_is_off_until_its_owner_switches_it_on(
     browser: Browser, server: ServerProcess
 ) -> None:
@@ -61,15 +71,19 @@ def test_premium_is_off_until_its_owner_switches_it_on(
     press_done(page)
     with pytest.raises(openai.NotFoundError, match="under Limits in the console"):
         ask(sdk, "dear")
+    with pytest.raises(openai.BadRequestError, match="under Limits in the console"):
+        _ask_ahead(sdk)
     assert "dear" not in {model.id for model in sdk.models.list()}
 
     page.get_by_role("link", name="Limits").first.click()
     page.get_by_role("button", name="Switch on").click()
     expect(page.get_by_text("Premium models are on.")).to_be_visible()
     ask(sdk, "dear")
+    _ask_ahead(sdk)
     page.get_by_role("link", name="Usage").first.click()
     for region in ("By model", "All calls"):
         expect(page.get_by_role("region", name=region)).to_contain_text("Premium")
+        expect(page.get_by_role("region", name=region)).to_contain_text("Priority")
 
     page.get_by_role("link", name="Limits").first.click()
     page.get_by_role("button", name="Switch off").last.click()  # the key's
