@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 CLIENTS := build/conformance
 DATA ?= data
 ARGS ?=
+# make test: files go to as many workers as there are cores, and one more, as many tests only wait.
+# Their order stays as it is, since those in a browser have to come last.
+PARALLEL := -n $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
 # make mutants: for how long, and how many at once; a run goes on where the last one stopped.
 MINUTES ?= 90
 JOBS ?= 2
@@ -33,7 +36,7 @@ run: setup ## Start everything on http://localhost:8000, with its data in ./data
 .PHONY: test
 test: setup $(VENV)/.dev-installed ## Run every test, those in a real Chromium included
 	@scripts/ensure-chromium
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: conformance
 conformance: setup $(VENV)/.dev-installed $(CLIENTS)/.installed ## Point people's own clients at a server, and write docs/conformance.md

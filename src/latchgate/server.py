@@ -33,7 +33,7 @@ GRACE_S = 30
 #: Objects made before the collector looks at the youngest; rounds of it before the older ones.
 GC_THRESHOLDS = (50_000, 20, 50)
 #: How long a thread may keep the interpreter while another waits for it, in seconds.
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0001
 
 
 @dataclass(slots=True)

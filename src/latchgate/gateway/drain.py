@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 BATCH_CALLS_MAX = 1000
 #: How long charges may gather before they are posted, when no page asks for them.
-PERIOD_S = 0.5
+PERIOD_S = 1.0
 RETRY_S = 1.0
 
 
@@ -87,9 +87,14 @@ class Drain:
         return len(self._queue)
 
     async def flush(self) -> None:
-        """Post every synced charge. Raises what the database raises."""
+        """Post every charge that is synced by now. Raises what the database raises.
+
+        What is synced meanwhile stays for the next time: under load there would be no end, and each
+        batch as small as the last one was quick.
+        """
+        until = self._journal.synced_offset
         async with self._posting:
-            while batch := self._tried or self._next_batch():
+            while batch := self._tried or self._next_batch(until):
                 await self._post(batch)
 
     async def _run(self) -> None:
@@ -109,11 +114,10 @@ class Drain:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    def _next_batch(self) -> list[tuple[int, CloseRecord]]:
-        synced = self._journal.synced_offset
+    def _next_batch(self, until: int) -> list[tuple[int, CloseRecord]]:
         batch: list[tuple[int, CloseRecord]] = []
         for offset, record in self._queue:
-            if offset > synced or len(batch) == BATCH_CALLS_MAX:
+            if offset > until or len(batch) == BATCH_CALLS_MAX:
                 break
             batch.append((offset, record))
         return batch

@@ -44,7 +44,7 @@ _Queue = SimpleQueue[tuple[list[bytes], bool] | None]
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 #: How long a record may wait in memory for others to be written with, in seconds.
 GATHER_S = 0.002
-#: Calls that end do not wait for others once this share of those that run has ended with them.
+#: Calls that end wait for others no longer once they are one in so many of all that are under way.
 GATHER_SHARE = 4
 _REFUSAL = "Charges cannot be recorded just now, so paid calls are refused. Try again later."
 
@@ -105,7 +105,8 @@ class Journal:
         self._running = max(0, self._running - 1)
         end = self._append(encode(record))
         self._ended += 1
-        if not self._is_handing_over and self._ended * GATHER_SHARE >= self._running:
+        others = self._running + len(self._waiting)
+        if not self._is_handing_over and self._ended * GATHER_SHARE >= others:
             # The thread is woken once for all that this turn of the loop has to write.
             self._is_handing_over = True
             self._loop.call_soon(self._hand_over)
