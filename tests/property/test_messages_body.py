@@ -131,7 +131,8 @@ def _model(*speaks: str) -> ModelEntry:
     return ModelEntry(
         name="m", upstream_model="up", tier="standard", context_tokens=8192,
         output_tokens_max=8192, message_tokens=64, kind="chat", takes_images=True,
-        is_thinking=False, created_us=0, price=Price("p", 1, 1, 1), extra_fields=frozenset(),
+        is_thinking=False, created_us=0, price=Price("p", 1, 1, 1),
+        priority_price=Price("q", 2, 2, 2), extra_fields=frozenset(),
         target=Target.parse("u", "https://up.example.com/v1", None, speaks=speaks),
     )  # fmt: skip
 

@@ -184,11 +184,19 @@ def find_plain(chunk: bytes, text: re.Pattern[bytes] = CONTENT) -> Plain | None:
             return None
     events = chunk.count(b"\n\n")
     texts = text.findall(chunk)
-    if len(texts) != events or (events > 1 and chunk.count(b'\n\ndata: {"') != events - 1):
+    if len(texts) != events or (events > 1 and not _has_one_each(chunk, text)):
         return None
     empty = texts.count(b"")
     nulls = chunk.count(b'"usage":null')
     return Plain(events - empty, sum(map(len, texts)), nulls == events)
+
+
+def _has_one_each(chunk: bytes, text: re.Pattern[bytes]) -> bool:
+    """Whether each event of a chunk has one text, and none has what another one lacks."""
+    return all(
+        event.startswith(b'data: {"') and len(text.findall(event)) == 1
+        for event in chunk.split(b"\n\n")[:-1]
+    )
 
 
 def parse_piece(data: bytes) -> Piece:

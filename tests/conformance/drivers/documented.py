@@ -1,8 +1,8 @@
 """Replays over plain HTTP what clients that are no packages are documented to send.
 
-The argument says whose: ``codex``, ``claude-code`` or ``open-webui``. Codex's fields are those of its
-published request types, Claude Code's those that its users' reports show; Open WebUI's are what is
-generally known of it. They are stand-ins: none of the three programs runs here.
+The argument says whose: ``codex``, ``claude-code`` or ``open-webui``. Codex's fields are those of
+its published request types, Claude Code's those that its users' reports show; Open WebUI's are what
+is generally known of it. They are stand-ins: none of the three programs runs here.
 """
 
 from __future__ import annotations
