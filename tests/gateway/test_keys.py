@@ -350,3 +350,17 @@ async def test_two_requests_in_one_breath_are_answered_in_order(tmp_path: Path) 
         assert replies[0].events[-1] == "[DONE]"
         assert replies[2].json["data"][0]["id"] == "m"
         assert len({reply.headers["x-request-id"] for reply in replies}) == 3
+
+
+async def test_an_offer_to_upgrade_is_answered_and_never_waited_for(tmp_path: Path) -> None:
+    """Java's own HTTP client offers HTTP/2 this way on every plain connection."""
+    async with running_gateway(tmp_path) as gateway:
+        offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AA"}
+        listed = await gateway.request("GET", "/v1/models", headers=offer)
+        assert (listed.status, listed.headers["connection"]) == (200, "close")
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        called = await gateway.request("POST", "/v1/chat/completions", body, headers=offer)
+        assert (called.status, called.headers["connection"]) == (400, "close")
+        assert called.error["code"] == "invalid_http"
+        assert "HTTP_1_1" in called.error["message"]
+        assert gateway.model_server.received == []

@@ -145,7 +145,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         except httptools.HttpParserUpgrade:
-            return  # no protocol is offered to upgrade to: the request is answered as it is
+            pass  # its request, the connection's last, is answered as any other, or refused
         if self._is_in_head and self._head_bytes > self.door.header_bytes_max:
             self._refuse(self._head_too_large())
         fresh, self._fresh = self._fresh, None
@@ -206,16 +206,21 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _make_request(self, path: str, query: bytes) -> GatewayRequest:
         is_new_http = self.parser.get_http_version() == "1.1"
+        method = self.parser.get_method().decode("ascii")
+        offers_upgrade = self.parser.should_upgrade()
+        handler = self.door.handle if is_new_http else _refuse_old_http
+        if offers_upgrade and method == "POST":
+            handler = _refuse_upgrade
         return GatewayRequest(
             self,
             request_id=self.mint(self.door.clock.now_us()),
-            method=self.parser.get_method().decode("ascii"),
+            method=method,
             path=path,
             query=query,
             headers=dict(self.headers),
-            keep_alive=is_new_http and self.parser.should_keep_alive(),
+            keep_alive=is_new_http and self.parser.should_keep_alive() and not offers_upgrade,
             expects_continue=self.expect_100_continue,
-            handler=self.door.handle if is_new_http else _refuse_old_http,
+            handler=handler,
         )
 
     def client_ip(self, headers: dict[bytes, bytes]) -> str:
@@ -294,6 +299,15 @@ async def _refuse_old_http(_request: GatewayRequest) -> None:
     )
     error.status = 400
     raise error
+
+
+async def _refuse_upgrade(_request: GatewayRequest) -> None:
+    """Answer a call that offers another protocol: the parser leaves its body to that one."""
+    raise InvalidRequest(
+        "This API does not change to another protocol. Send the call without the header Upgrade: "
+        "in Java, build the client with version(HTTP_1_1).",
+        code="invalid_http",
+    )
 
 
 def protocol_for(door: Door) -> type[GatewayProtocol]:
