@@ -152,6 +152,14 @@ async def test_a_key_that_was_used_with_another_body_is_refused(tmp_path: Path) 
         assert len(await _charges(gateway)) == 1
 
 
+async def test_a_key_that_is_too_long_is_refused_by_name(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        long = await _ask(gateway, {"idempotency-key": "k" * 256})
+        assert (long.status, long.error["code"]) == (400, "string_above_max_length")
+        assert long.error["param"] == "Idempotency-Key"
+        assert gateway.model_server.received == []
+
+
 async def test_another_accounts_answer_is_never_given(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
         gateway.model_server.behaviour = answers(usage=usage_of(10, 5))

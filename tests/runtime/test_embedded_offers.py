@@ -13,6 +13,7 @@ import pytest
 
 from latchgate.app import World, open_world
 from latchgate.config import EmbeddedSettings, Settings
+from latchgate.console.rendering import model_to_try
 from latchgate.domain.errors import Conflict
 from latchgate.embedded import Embedded, chat_offer, embeddings_offer
 from latchgate.services.catalog import ModelTerms
@@ -65,7 +66,7 @@ async def test_both_are_offered_and_one_that_is_switched_off_goes(tmp_path: Path
             "embedded": ("chat", "completions", "messages"),
             "embedded-embeddings": ("embeddings",),
         }
-        assert await world.services.catalog.find_chat_model() == "smollm2-135m"
+        assert model_to_try(await world.services.catalog.list_models()) == "smollm2-135m"
 
 
 async def test_a_price_of_the_configuration_is_a_new_version(tmp_path: Path) -> None:

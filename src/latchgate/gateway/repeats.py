@@ -14,7 +14,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from latchgate.domain.errors import Conflict
+from latchgate.domain.errors import Conflict, InvalidRequest
 from latchgate.fibers import Wait
 
 KEPT_S = 600.0
@@ -73,7 +73,7 @@ class Repeats:
         """The call that this one is, or is a retry of; None for one that nobody can repeat.
 
         One that is neither running nor answered is the caller's to run. Raises Conflict for a key
-        that was used with another body.
+        that was used with another body, InvalidRequest for one that is too long.
         """
         key = headers.get(b"idempotency-key")
         count = headers.get(b"x-stainless-retry-count")
@@ -81,9 +81,10 @@ class Repeats:
             return None
         digest = hashlib.blake2b(body, digest_size=16).digest()
         if key is not None and len(key) > KEY_CHARS_MAX:
-            raise Conflict(
+            raise InvalidRequest(
                 f"An Idempotency-Key has at most {KEY_CHARS_MAX} characters.",
-                code="idempotency_key_too_long",
+                code="string_above_max_length",
+                param="Idempotency-Key",
             )
         self._forget_old(now_s)
         name = (account_id, path, b"k" + key if key is not None else b"b" + digest)

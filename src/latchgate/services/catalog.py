@@ -138,10 +138,6 @@ class Catalog:
         found = await self._store.read(rows.list_models, at_us=self._clock.now_us())
         return [_model_view(row) for row in found]
 
-    async def find_chat_model(self) -> str | None:
-        """The name of a model that writes, for examples; None when there is none."""
-        return next((view.name for view in await self.list_models() if view.kind == CHAT), None)
-
     async def list_upstreams(self) -> list[UpstreamView]:
         """Every upstream in use, by name."""
         return [_upstream_view(row) for row in await self._store.read(rows.list_upstreams)]
