@@ -241,14 +241,17 @@ async def test_an_operator_sets_how_many_calls_run_at_once(tmp_path: Path) -> No
             calls_at_once=1,
             caller=CALLER,
         )
-        usual = answers(usage=usage_of(10, 1))
+        usual, may_end = answers(usage=usage_of(10, 1)), asyncio.Event()
 
-        async def slowly(*args: object) -> None:
-            await asyncio.sleep(0.05)
+        async def hang(*args: object) -> None:
+            await may_end.wait()
             await usual(*args)  # type: ignore[arg-type]
 
-        gateway.model_server.behaviour = slowly
-        replies = await asyncio.gather(*(gateway.chat(max_tokens=1) for _ in range(3)))
+        gateway.model_server.behaviour = hang
+        calls = asyncio.as_completed([gateway.chat(max_tokens=1) for _ in range(3)])
+        replies = [await next(calls), await next(calls)]  # the one that runs is not among them
+        may_end.set()
+        replies.append(await next(calls))
         assert Counter(reply.status for reply in replies) == {200: 1, 429: 2}
         codes = {reply.error["code"] for reply in replies if reply.status == 429}
         assert codes == {"concurrency_limit_exceeded"}
