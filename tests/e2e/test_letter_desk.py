@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.e2e.test_pages import log_in, look, picture
 from tests.e2e.test_story import MODEL, PASSWORD, client
 from tests.support.example_app import ExampleApp
+from tests.support.model_server import ModelServerThread, sends
 from tests.support.server import ServerProcess, free_port
 
 __all__ = ["look"]
@@ -25,6 +26,7 @@ ABOUT = "Thank Maria for the tour of her garden. Ask for the recipe of the plum 
 TOKENS_OUT_MAX_OF_LONG = 640
 #: The embedded model, on a machine that has more to do.
 DRAFT_TIMEOUT_MS = 180_000
+PRICED = ("--context", "4096", "--input-price", "1", "--output-price", "1")
 #: A key with the right shape and checksum that nobody has.
 UNKNOWN_KEY = "sk-lg-" + "0" * 50
 
@@ -75,8 +77,10 @@ def test_a_letter_is_written_changed_taken_back_and_sent(
     address, secret = make_account(server, "writer")
     paste_key(page, desk, secret)
     page.get_by_text("Formal", exact=True).click()
-    write(page)
-    costs = [cost_shown(page)]
+    costs = []
+    while not costs or page.get_by_text("sent no letter").is_visible():  # so small a model may
+        write(page)
+        costs.append(cost_shown(page))
     body, subject = page.get_by_label("Text"), page.get_by_label("Subject")
     assert len(body.input_value()) > 40
     assert subject.input_value()
@@ -97,10 +101,11 @@ def test_a_letter_is_written_changed_taken_back_and_sent(
     body.fill(mine)
     page.get_by_label("Ask for a change").fill("Mention the wine.")
     page.get_by_role("button", name="Change it").click()
-    expect(page.get_by_role("button", name="Undo the change")).to_be_visible(
-        timeout=DRAFT_TIMEOUT_MS
-    )
     costs.append(cost_shown(page))
+    while page.get_by_text("sent no letter").is_visible():
+        assert body.input_value() == mine
+        page.get_by_role("button", name="Change it").click()
+        costs.append(cost_shown(page))
     assert body.input_value() != mine
     page.get_by_role("button", name="Undo the change").click()
     assert body.input_value() == mine
@@ -109,6 +114,31 @@ def test_a_letter_is_written_changed_taken_back_and_sent(
     assert sum(costs) == Decimal(account["spent_nanos"]) / 10**9
     assert left(page) == Decimal(account["available_nanos"]) / 10**9
     assert server.cli("key", "list", address)["keys"][0]["last_app"] == "Letter desk"
+
+
+def test_an_answer_without_a_letter_takes_nothing_from_the_sheet(
+    page: Page, desk: ExampleApp, server: ServerProcess, tmp_path: Path
+) -> None:
+    _, secret = make_account(server, "unlucky")
+    with ModelServerThread(sends("", ["Subject: ", "Mention the wine"])) as upstream:
+        server.cli("upstream", "add", "terse", "--base-url", upstream.base_url)
+        server.cli("model", "add", "terse", "--upstream", "terse", *PRICED)
+        options = ("--api", f"{server.url}/v1", "--model", "terse", "--data", str(tmp_path))
+        with ExampleApp("letter-desk", "letter_desk", tmp_path / "log", *options) as terse:
+            paste_key(page, terse, secret)
+            subject, body = page.get_by_label("Subject"), page.get_by_label("Text")
+            subject.fill("Thanks")
+            body.fill("Dear Maria,\n\nthank you.")
+            page.get_by_label("What should it say?").fill(ABOUT)
+            for wish, button in (("", "Write a draft"), ("Mention the wine.", "Change it")):
+                page.get_by_label("Ask for a change").fill(wish)
+                page.get_by_role("button", name=button).click()
+                cost_shown(page)
+                expect(page.get_by_role("alert")).to_contain_text("The model sent no letter")
+                expect(subject).to_have_value("Thanks")
+                expect(body).to_have_value("Dear Maria,\n\nthank you.")
+                expect(page.get_by_label("Ask for a change")).to_have_value(wish)
+                expect(page.get_by_role("button", name="Undo the change")).to_be_hidden()
 
 
 def left(page: Page) -> Decimal:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass
@@ -127,6 +128,11 @@ def answers(
     text: str = "Hello there", *, usage: dict[str, Any] | None = None, pieces: int = 4
 ) -> Behaviour:
     """A well-behaved server: streams when asked to, and states its usage when asked to."""
+    return sends(text, [f"word{index} " for index in range(pieces)], usage=usage)
+
+
+def sends(text: str, pieces: Sequence[str], *, usage: dict[str, Any] | None = None) -> Behaviour:
+    """A well-behaved server that sends this text whole, and these pieces when it streams."""
     stated = usage or usage_of(12, 5)
 
     async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
@@ -135,8 +141,8 @@ def answers(
             return
         await start_events(writer)
         await send_chunk(writer, chunk({"role": "assistant", "content": None}))
-        for index in range(pieces):
-            await send_chunk(writer, chunk({"content": f"word{index} "}))
+        for piece in pieces:
+            await send_chunk(writer, chunk({"content": piece}))
         await send_chunk(writer, chunk({}, finish="stop"))
         if (request.body.get("stream_options") or {}).get("include_usage"):
             await send_chunk(writer, usage_chunk(stated))
@@ -188,3 +194,35 @@ class ModelServer:
             self.heard_hang_up.set()
         finally:
             writer.close()
+
+
+class ModelServerThread:
+    """A model server for a test that has no loop of its own, as those in a browser have none."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._server = ModelServer(behaviour)
+        self._is_up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    @property
+    def base_url(self) -> str:
+        """What an operator would give ``--base-url``."""
+        return self._server.base_url
+
+    async def _run(self) -> None:
+        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
+        await self._server.start()
+        self._is_up.set()
+        await self._ending.wait()
+        await self._server.stop()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._thread.start()
+        self._is_up.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it, and cancel what it is still serving."""
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join()

@@ -71,7 +71,7 @@ class Wish:
         if self.change:
             messages += [
                 {"role": "assistant", "content": self.draft},
-                {"role": "user", "content": f"Change it: {self.change}. Send the whole e-mail."},
+                {"role": "user", "content": f"Change it: {self.change}\nSend the whole e-mail."},
             ]
         return messages
 

@@ -95,12 +95,22 @@ async function forgetKey() {
 /** The draft as the model is to see it: what stands on the sheet, edits included. */
 const letter = () => `Subject: ${$("subject").value}\n\n${$("body").value}`;
 
-/** Puts a model's text on the sheet. A model that gives no subject gets the wish's first words. */
+/**
+ * Puts a model's text on the sheet, and says whether there is a letter in it: a subject alone is none.
+ * A model that gives no subject gets the wish's first words.
+ */
 function lay(text) {
   const found = /^\s*Subject:[ \t]*(.*)(?:\n|$)/i.exec(text);
-  $("subject").value = found ? found[1].trim() : $("about").value.split(/[.!?\n]/)[0].trim().slice(0, 70);
-  $("body").value = (found ? text.slice(found[0].length) : text).trimStart();
+  const subject = found ? found[1].trim() : $("about").value.split(/[.!?\n]/)[0].trim().slice(0, 70);
+  const body = (found ? text.slice(found[0].length) : text).trimStart();
+  put({ subject, body });
   $("body").scrollTop = $("body").scrollHeight;
+  return body !== "";
+}
+
+function put({ subject, body }) {
+  $("subject").value = subject;
+  $("body").value = body;
 }
 
 /** The events of a draft: one line of JSON each. */
@@ -122,6 +132,7 @@ async function write(change = "") {
   const sheet = { subject: $("subject").value, body: $("body").value };
   setRunning(new AbortController());
   let text = "";
+  let hasLetter = false;
   let ending = null;
   try {
     const answer = await call("POST", "/draft", { ...wish, change, draft: change && letter() }, running.signal);
@@ -129,19 +140,20 @@ async function write(change = "") {
       if (event.trouble) throw event.trouble;
       ending = event.done ?? ending;
       text += event.text ?? "";
-      if (event.text) lay(text);
+      if (event.text) hasLetter = lay(text);
     }
     if (!ending) throw { code: "broken_off", message: "The draft broke off. Try again." };
     $("status").textContent = said(ending);
     $("body").scrollTop = 0;
-    $("change").value = "";
+    if (hasLetter) $("change").value = "";
+    else show({ message: "The model sent no letter this time. Try again, or say it in other words." });
   } catch (trouble) {
     $("status").textContent = "";
     if (trouble.name === "AbortError") $("status").textContent = "Stopped. You pay for what had been written; your usage page has the figure.";
     else show(trouble.message && trouble.code ? trouble : { message: "The connection to the desk broke off. What has come is on the sheet." });
   }
-  if (text && change) before = sheet;
-  else if (text) before = null;
+  if (hasLetter) before = change ? sheet : null;
+  else put(sheet); // what the user had is not lost to an empty answer
   setRunning(null);
   if (!$("purse").hidden && $("key-form").hidden) await refreshBalance();
 }
@@ -176,8 +188,7 @@ function refreshSheet() {
 }
 
 function undo() {
-  Object.assign($("subject"), { value: before.subject });
-  Object.assign($("body"), { value: before.body });
+  put(before);
   before = null;
   $("undo").hidden = true;
   $("status").textContent = "The draft is as it was before the change.";
