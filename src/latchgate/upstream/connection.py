@@ -15,6 +15,7 @@ import httptools
 
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.fibers import Wait
+from latchgate.upstream.outbox import Outbox
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 200
@@ -59,8 +60,11 @@ def timed_out(what: str) -> UpstreamFailed:
 class Connection(asyncio.Protocol):
     """A keep-alive connection that carries one request at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, outbox: Outbox
+    ) -> None:
         self._loop = loop
+        self._outbox = outbox
         self._deadlines = deadlines
         self._watch_s = min(deadlines.first_byte_s, deadlines.idle_s)
         self._timer: asyncio.TimerHandle | None = None
@@ -102,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._fields.clear()
         self._body.clear()
         self._heard_at = self._loop.time() - waited_s
-        self.transport.write(request)
+        self._outbox.add(self.transport, request)
         if waited_s and self._timer is not None:  # it may ring too late
             self._timer.cancel()
             self._timer = None

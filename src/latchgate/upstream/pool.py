@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.fibers import in_task
@@ -17,6 +18,7 @@ from latchgate.upstream.connection import (
     Sink,
     timed_out,
 )
+from latchgate.upstream.outbox import Outbox
 from latchgate.upstream.turns import Turns
 
 if TYPE_CHECKING:
@@ -78,68 +80,74 @@ class Pool:
         self._connections_max = connections_max
         self._count = 0
         self._places = _Places(loop, queued_calls_max)
+        self._outbox = Outbox(loop)
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 
-    async def send(
+    def send(
         self, target: Target, request: bytes, sink: Sink, *, is_priority: bool = False
-    ) -> int:
+    ) -> Coroutine[Any, None, int]:
         """Send a request; its answer's body goes to ``sink``. Returns its status when it is whole.
 
         Where the upstream is bounded, it waits for its turn first, which is a part of the time for
-        its first byte. A kept connection that the other side had closed meanwhile is no failure:
-        when it ends without a byte, the request goes out once more on a fresh one.
-        Raises UpstreamFailed.
+        its first byte. Raises UpstreamFailed.
         """
         place = self._places[target]
-        turns, waited_s = place.turns, 0.0
-        if turns is not None and not turns.take():
-            seconds_max = self._deadlines.first_byte_s
-            waited_s = await turns.wait(sink, is_priority=is_priority, seconds_max=seconds_max)
-        breaker = place.breaker
-        try:
-            breaker.enter(self._loop.time())
-            try:
-                kept = self._find_idle(place)
-                if kept is not None:
-                    status = await self._send_over(
-                        kept, place, request, sink, waited_s, is_kept=True
-                    )
-                if kept is None or not status:
-                    fresh = await in_task(self._connect_patiently(target))
-                    status = await self._send_over(fresh, place, request, sink, waited_s)
-            except UpstreamFailed:
-                breaker.failed(self._loop.time())
-                raise
-            except BaseException:
-                breaker.given_up()
-                raise
-        finally:
-            if turns is not None:
-                turns.release()
-        breaker.answered(status, self._loop.time())
-        return status
+        if place.turns is None:
+            return self._exchange(target, place, request, sink)
+        return self._exchange_in_turn(target, place, place.turns, request, sink, is_priority)
 
-    async def _send_over(
+    async def _exchange_in_turn(
         self,
-        connection: Connection,
+        target: Target,
         place: _Place,
+        turns: Turns,
         request: bytes,
         sink: Sink,
-        waited_s: float,
-        *,
-        is_kept: bool = False,
+        is_priority: bool,  # noqa: FBT001 - handed on
     ) -> int:
-        """The answer's status; 0 when a kept connection turns out to have ended long ago."""
+        waited_s = 0.0
+        if not turns.take():
+            seconds_max = self._deadlines.first_byte_s
+            waited_s = await turns.wait(sink, is_priority=is_priority, seconds_max=seconds_max)
         try:
-            sink.on_connected(connection)
-            return await connection.send(request, sink, waited_s)
-        except Broken as error:
-            if is_kept and not connection.bytes_received:
-                return 0
-            raise broke(str(error)) from None
+            return await self._exchange(target, place, request, sink, waited_s)
         finally:
-            self._put_back(place, connection)
+            turns.release()
+
+    async def _exchange(
+        self, target: Target, place: _Place, request: bytes, sink: Sink, waited_s: float = 0.0
+    ) -> int:
+        """Send over a kept connection, or a fresh one; the breaker hears how it went.
+
+        A kept connection that the other side had closed meanwhile is no failure: when it ends
+        without a byte, the request goes out once more, on a fresh one.
+        """
+        breaker = place.breaker
+        breaker.enter(self._loop.time())
+        try:
+            status, connection = 0, self._find_idle(place)
+            while not status:
+                is_kept = connection is not None
+                if connection is None:
+                    connection = await in_task(self._connect_patiently(target))
+                try:
+                    sink.on_connected(connection)
+                    status = await connection.send(request, sink, waited_s)
+                except Broken as error:
+                    if not is_kept or connection.bytes_received:
+                        raise broke(str(error)) from None
+                finally:
+                    self._put_back(place, connection)
+                connection = None
+        except UpstreamFailed:
+            breaker.failed(self._loop.time())
+            raise
+        except BaseException:
+            breaker.given_up()
+            raise
+        breaker.answered(status, self._loop.time())
+        return status
 
     def _find_idle(self, place: _Place) -> Connection | None:
         idle = place.idle
@@ -177,7 +185,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._deadlines.connect_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._loop, self._deadlines),
+                    lambda: Connection(self._loop, self._deadlines, self._outbox),
                     target.host,
                     target.port,
                     ssl=self._tls_context() if target.is_tls else None,
