@@ -111,23 +111,17 @@ class Admission:
 
         Raises InvalidKey, or Forbidden for its account.
         """
-        credential = request.headers.get(b"authorization")
-        known = request.known_key
-        if known is not None and credential is not None and known[0] == credential:
-            entry: KeyEntry | None = known[1]
-            if entry is not None and not entry.has_ended:
-                return entry
-        entry = self._directory.find_key(key_text(request.headers, request.query))
+        head = request.head
+        entry = self._directory.find_key(key_text(head.headers, head.query))
         if entry is None or entry.state == "pending":
             return None
         _check_account(entry)
-        if credential is not None:
-            request.known_key = (credential, entry)
+        head.key = entry
         return entry
 
     async def get_key(self, request: GatewayRequest) -> KeyEntry:
         """The key behind a request's head. Raises InvalidKey, or Forbidden for its account."""
-        text = key_text(request.headers, request.query)
+        text = key_text(request.headers, request.head.query)
         entry = await self._directory.get_key(text)
         _check_account(entry)
         if entry.state == "pending":

@@ -104,7 +104,7 @@ class Call:
             hold_nanos=allowance.hold.amount_nanos,
             is_stream=prompt.is_stream,
             started_us=allowance.admitted_us,
-            ip=request.ip,
+            ip=request.head.ip,
         )
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────

@@ -14,10 +14,13 @@ from latchgate.gateway.repeats import Repeats
 from latchgate.gateway.request import ClientGone
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from latchgate.gateway.admit import Admission, Allowance
     from latchgate.gateway.dialects.base import Dialect
     from latchgate.gateway.dialects.table import ModelEndpoint
     from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.head import Head
     from latchgate.gateway.kept import KeptResponses
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.repeats import Answer, Repeat
@@ -46,21 +49,36 @@ class Calls:
         self._kept = kept
         self._repeats = Repeats()
 
-    async def run(self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry) -> None:
-        """Answer one call. Raises LatchgateError."""
-        check_content_type(request)
-        admission = self._admission
-        admission.check_concurrency(entry)
-        body = await request.read_body(bytes_max=self._bounds.body_bytes_max)
+    def run(
+        self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry
+    ) -> Awaitable[None]:
+        """Answer one call. Raises LatchgateError, at once or later."""
+        check_content_type(request.head)
+        self._admission.check_concurrency(entry)
+        if request.more_body:
+            return self._run_with_body(endpoint, request, entry)
+        return self._run_whole(endpoint, request, entry)
+
+    async def _run_with_body(
+        self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry
+    ) -> None:
+        """Answer a call whose body is still on its way."""
+        await request.read_body(bytes_max=self._bounds.body_bytes_max)
         if entry.has_ended:  # while the body was on its way
-            entry = await in_task(admission.get_key(request))
+            entry = await in_task(self._admission.get_key(request))
+        await self._run_whole(endpoint, request, entry)
+
+    def _run_whole(
+        self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry
+    ) -> Awaitable[None]:
+        """Answer a call whose body is here."""
+        body = request.whole_body(bytes_max=self._bounds.body_bytes_max)
         repeat = self._repeats.find(
             entry.account_id, endpoint.path, request.headers, body, request.now_s
         )
         if repeat is None:
-            await self._run(endpoint, request, entry, body, None)
-        else:
-            await self._run_once(endpoint, request, entry, body, repeat)
+            return self._run(endpoint, request, entry, body, None)
+        return self._run_once(endpoint, request, entry, body, repeat)
 
     async def _run_once(
         self,
@@ -157,9 +175,10 @@ class Calls:
         except (LatchgateError, ClientGone):
             allowance.hold.release()
             raise
-        call = Call(
-            self._books, request, entry, model, prompt, allowance, app_label(request.headers)
-        )
+        head = request.head
+        if head.app is None:
+            head.app = app_label(head.headers)
+        call = Call(self._books, request, entry, model, prompt, allowance, head.app)
         call.open()
         return call
 
@@ -192,17 +211,20 @@ def dialect_for(endpoint: ModelEndpoint, model: ModelEntry) -> Dialect:
     )
 
 
-def check_content_type(request: GatewayRequest) -> None:
+def check_content_type(head: Head) -> None:
     """Raise Unsupported unless the body is said to be plain JSON."""
-    content_type = request.headers.get(b"content-type", b"")
+    if head.is_json:
+        return
+    content_type = head.headers.get(b"content-type", b"")
     if content_type != b"application/json":
         content_type = content_type.partition(b";")[0].strip().lower()
         if content_type != b"application/json":
             raise Unsupported(
                 "The request's body must be JSON, with Content-Type: application/json."
             )
-    encoding = request.headers.get(b"content-encoding")
+    encoding = head.headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
         raise Unsupported(
             "The request's body must not be compressed.", code="unsupported_content_encoding"
         )
+    head.is_json = True

@@ -101,7 +101,7 @@ class Counting:
 
     async def run(self, request: GatewayRequest, entry: KeyEntry) -> None:
         """Answer one question. Raises LatchgateError."""
-        check_content_type(request)
+        check_content_type(request.head)
         admission = self._admission
         admission.check_concurrency(entry)
         body = await request.read_body(bytes_max=self._body_bytes_max)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission
     from latchgate.gateway.calls import Calls
     from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.head import Head
     from latchgate.gateway.kept import KeptResponses
     from latchgate.gateway.request import GatewayRequest
 
@@ -85,21 +86,31 @@ class Endpoints:
             **{path: {"GET": self._report} for path in REPORTS},
         }
 
-    async def handle(self, request: GatewayRequest) -> None:
-        """Find the endpoint, check the key, and answer. Raises LatchgateError."""
-        if request.method == "OPTIONS":
-            self._answer_options(request)
-            return
-        if _speaks_messages(request):
+    def handle(self, request: GatewayRequest) -> Awaitable[None]:
+        """Find the endpoint, check the key, and answer. Raises LatchgateError, at once or later."""
+        head = request.head
+        handler = head.handler
+        if handler is None:
+            if head.method == "OPTIONS":
+                return self._answer_options(request)
+            head.speaks_messages = _speaks_messages(head)
+        if head.speaks_messages:
             speak_messages(request)
-        handler = self._find_handler(request)
-        entry = self._admission.find_key(request)
-        if entry is None:
-            entry = await in_task(self._admission.get_key(request))
-        await handler(request, entry)
+        if handler is None:
+            handler = head.handler = self._find_handler(head)
+        entry = head.key
+        if entry is None or entry.has_ended:
+            entry = self._admission.find_key(request)
+            if entry is None:
+                return self._handle_slowly(request, handler)
+        return handler(request, entry)
 
-    def _find_handler(self, request: GatewayRequest) -> Handler:
-        path = request.path.removeprefix("/v1")
+    async def _handle_slowly(self, request: GatewayRequest, handler: Handler) -> None:
+        """Answer a request whose key is in the database, if it is anywhere."""
+        await handler(request, await in_task(self._admission.get_key(request)))
+
+    def _find_handler(self, head: Head) -> Handler:
+        path = head.path.removeprefix("/v1")
         methods = self._table.get(path)
         if methods is None and path.startswith("/models/"):
             methods = {"GET": self._get_model}
@@ -107,20 +118,20 @@ class Endpoints:
             methods = {"GET": self._get_response, "DELETE": self._delete_response}
         if methods is None:
             raise NotFound(
-                f"Unknown request URL: {request.method} {request.path[:200]}. Check the path for "
+                f"Unknown request URL: {head.method} {head.path[:200]}. Check the path for "
                 "typos; the API's base URL ends in /v1.",
                 code="unknown_url",
             )
-        handler = methods.get(request.method)
+        handler = methods.get(head.method)
         if handler is None:
             allowed = ", ".join((*methods, "OPTIONS"))
             raise MethodNotAllowed(
-                f"{request.method} is not something that {request.path[:200]} does; use {allowed}.",
+                f"{head.method} is not something that {head.path[:200]} does; use {allowed}.",
                 headers={"allow": allowed},
             )
         return handler
 
-    def _answer_options(self, request: GatewayRequest) -> None:
+    async def _answer_options(self, request: GatewayRequest) -> None:
         wanted = request.headers.get(b"access-control-request-headers", b"")[:2000]
         allowed = wanted.decode("latin-1") or "authorization, content-type"
         request.send(
@@ -146,14 +157,14 @@ class Endpoints:
         request.send_json(200, msgspec.json.encode(answer))
 
     async def _get_model(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        name = unquote(request.path.partition("/models/")[2])
+        name = unquote(request.head.path.partition("/models/")[2])
         model = self._admission.get_model(name, entry)
         shape = _as_anthropic if b"anthropic-version" in request.headers else _as_openai
         request.send_json(200, msgspec.json.encode(shape(model)))
 
     async def _report(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        path = request.path.removeprefix("/v1")
-        query = parse_qs(request.query[:QUERY_BYTES_MAX].decode("latin-1"), max_num_fields=100)
+        path, query_text = request.head.path.removeprefix("/v1"), request.head.query
+        query = parse_qs(query_text[:QUERY_BYTES_MAX].decode("latin-1"), max_num_fields=100)
         answer = await in_task(
             self._report_of(path, entry.account_id, entry.id, entry.label, query)
         )
@@ -161,11 +172,11 @@ class Endpoints:
 
     # ── kept responses ──────────────────────────────────────────────────────────────────────────
     async def _get_response(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        kept = self._kept.of(entry.account_id).get(_last_part(request.path))
+        kept = self._kept.of(entry.account_id).get(_last_part(request.head.path))
         request.send_json(200, kept.answer)
 
     async def _delete_response(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        response_id = _last_part(request.path)
+        response_id = _last_part(request.head.path)
         self._kept.of(entry.account_id).forget(response_id)
         deleted = {"id": response_id, "object": "response", "deleted": True}
         request.send_json(200, msgspec.json.encode(deleted))
@@ -176,12 +187,11 @@ def _last_part(path: str) -> str:
     return unquote(path.partition("/responses/")[2])
 
 
-def _speaks_messages(request: GatewayRequest) -> bool:
+def _speaks_messages(head: Head) -> bool:
     """Whether a request comes from a client of Anthropic's API."""
-    path = request.path
-    if path.startswith(("/v1/messages", "/messages")):
+    if head.path.startswith(("/v1/messages", "/messages")):
         return True
-    return "/models" in path and b"anthropic-version" in request.headers
+    return "/models" in head.path and b"anthropic-version" in head.headers
 
 
 def _as_openai(model: ModelEntry) -> dict[str, object]:

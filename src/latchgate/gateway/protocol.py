@@ -25,7 +25,7 @@ from latchgate.clock import Clock
 from latchgate.domain.errors import InvalidRequest, LatchgateError, MethodNotAllowed
 from latchgate.domain.ids import IdMint, new_id
 from latchgate.gateway import replies
-from latchgate.gateway.directory import KeyEntry
+from latchgate.gateway.head import Head, KnownHead
 from latchgate.gateway.request import GatewayRequest
 
 HEADERS_MAX = 100
@@ -67,12 +67,14 @@ class GatewayProtocol(HttpToolsProtocol):
         #: When what is waited for, a head or another request, is late; None while a call runs.
         self._late_at_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        #: The next bytes begin a request: the one before is whole, and has its answer.
+        self._is_between_requests = True
         #: A request of ours whose head is here, and which has not begun to be answered.
         self._fresh: GatewayRequest | None = None
         self._active: GatewayRequest | None = None
         self._peer = ""
-        #: The last credential that came this way, and whose it is: most often the next one too.
-        self.known_key: tuple[bytes, KeyEntry] | None = None
+        #: The last head that came this way: most often the next one is the same.
+        self._known: KnownHead | None = None
 
     # ── connection ──────────────────────────────────────────────────────────────────────────────
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -137,7 +139,14 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # ── parser ──────────────────────────────────────────────────────────────────────────────────
     def data_received(self, data: bytes) -> None:
-        """Parse what has come; then begin what it asks for."""
+        """Begin what is asked for: at once where its head is known, else when it is parsed."""
+        if self._is_between_requests:
+            known = self._known
+            body = None if known is None else known.body_of(data)
+            if known is not None and body is not None:
+                self._begin_known(known.head, body)
+                return
+        may_learn, self._is_between_requests = self._is_between_requests, False
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -150,7 +159,17 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(self._head_too_large())
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
+            if may_learn:
+                self._known = KnownHead.learn(data, fresh.head)
             self._begin(fresh)
+
+    def _begin_known(self, head: Head, body: bytes) -> None:
+        """Begin a request whose head has come before; the parser never sees it."""
+        self._late_at_s = None
+        request = GatewayRequest(self, head, self.mint(self.door.clock.now_us()), self.door.handle)
+        request.body, request.more_body = body, False
+        self.cycle = request
+        self._begin(request)
 
     def on_message_begin(self) -> None:
         """A request begins: bound its head in bytes and time."""
@@ -176,7 +195,13 @@ class GatewayProtocol(HttpToolsProtocol):
             self._make_scope()
             super().on_headers_complete()
             return
-        request = self._make_request(path, query)
+        request = GatewayRequest(
+            self,
+            self._make_head(path, query),
+            self.mint(self.door.clock.now_us()),
+            self._handler(),
+            expects_continue=self.expect_100_continue,
+        )
         running, self.cycle = self.cycle, request
         if running is None or running.response_complete:
             self._fresh = request
@@ -204,26 +229,28 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
 
-    def _make_request(self, path: str, query: bytes) -> GatewayRequest:
-        is_new_http = self.parser.get_http_version() == "1.1"
-        method = self.parser.get_method().decode("ascii")
-        offers_upgrade = self.parser.should_upgrade()
-        handler = self.door.handle if is_new_http else _refuse_old_http
-        if offers_upgrade and method == "POST":
-            handler = _refuse_upgrade
-        return GatewayRequest(
-            self,
-            request_id=self.mint(self.door.clock.now_us()),
-            method=method,
-            path=path,
-            query=query,
-            headers=dict(self.headers),
-            keep_alive=is_new_http and self.parser.should_keep_alive() and not offers_upgrade,
-            expects_continue=self.expect_100_continue,
-            handler=handler,
+    def _make_head(self, path: str, query: bytes) -> Head:
+        parser, headers = self.parser, dict(self.headers)
+        is_kept = parser.get_http_version() == "1.1" and not parser.should_upgrade()
+        head = Head(
+            parser.get_method().decode("ascii"),
+            path,
+            query,
+            headers,
+            keep_alive=is_kept and parser.should_keep_alive(),
+            ip=self._client_ip(headers),
         )
+        if self._known is not None:
+            head.take_over_key(self._known.head)
+        return head
 
-    def client_ip(self, headers: dict[bytes, bytes]) -> str:
+    def _handler(self) -> Callable[[GatewayRequest], Awaitable[None]]:
+        if self.parser.get_http_version() != "1.1":
+            return _refuse_old_http
+        offers_upgrade = self.parser.should_upgrade() and self.parser.get_method() == b"POST"
+        return _refuse_upgrade if offers_upgrade else self.door.handle
+
+    def _client_ip(self, headers: dict[bytes, bytes]) -> str:
         """The peer's address; a trusted proxy may name the one that it speaks for."""
         if self._peer in self.door.trusted_proxies:
             # The right-most address is the one that our proxy saw; those before it are hearsay.
@@ -271,6 +298,7 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif not self._is_in_head:
+            self._is_between_requests = not self.cycle.more_body
             self._expect_by(self.timeout_keep_alive)
 
     # ── refusals before there is a request ──────────────────────────────────────────────────────

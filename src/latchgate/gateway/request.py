@@ -18,7 +18,7 @@ from latchgate.gateway import replies
 from latchgate.gateway.repeats import Answer
 
 if TYPE_CHECKING:
-    from latchgate.gateway.directory import KeyEntry
+    from latchgate.gateway.head import Head
     from latchgate.gateway.protocol import GatewayProtocol
 
 log = structlog.get_logger()
@@ -50,15 +50,13 @@ class GatewayRequest:
         "error_body",
         "error_event",
         "error_status",
+        "head",
         "headers",
         "keep_alive",
-        "method",
         "more_body",
         "on_flow",
         "on_gone",
         "own_lines",
-        "path",
-        "query",
         "rate_lines",
         "request_id",
         "response_complete",
@@ -70,15 +68,11 @@ class GatewayRequest:
     def __init__(
         self,
         protocol: GatewayProtocol,
-        *,
+        head: Head,
         request_id: str,
-        method: str,
-        path: str,
-        query: bytes,
-        headers: dict[bytes, bytes],
-        keep_alive: bool,
-        expects_continue: bool,
         handler: Callable[[GatewayRequest], Awaitable[None]],
+        *,
+        expects_continue: bool = False,
     ) -> None:
         self._protocol = protocol
         self._handler = handler
@@ -86,10 +80,8 @@ class GatewayRequest:
         self._recording: list[bytes] | None = None
         self._recorded: Answer | None = None
         self.request_id = request_id
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
+        self.head = head
+        self.headers = head.headers
         self.started_s = protocol.loop.time()
         #: Header lines that say what is left of the account's rates.
         self.rate_lines = b""
@@ -100,7 +92,7 @@ class GatewayRequest:
         self.error_body: Callable[[LatchgateError], bytes] = replies.error_body
         self.error_event: Callable[[LatchgateError], bytes] = replies.error_event
         # What uvicorn reads and writes.
-        self.keep_alive = keep_alive
+        self.keep_alive = head.keep_alive
         self.waiting_for_100_continue = expects_continue
         self.body = b""
         self.more_body = True
@@ -135,20 +127,6 @@ class GatewayRequest:
                 self.abort()
 
     @property
-    def ip(self) -> str:
-        """Whose request it is: the peer's address, or the one that a trusted proxy names."""
-        return self._protocol.client_ip(self.headers)
-
-    @property
-    def known_key(self) -> tuple[bytes, KeyEntry] | None:
-        """The last credential that came over this connection, and whose it is."""
-        return self._protocol.known_key
-
-    @known_key.setter
-    def known_key(self, known: tuple[bytes, KeyEntry]) -> None:
-        self._protocol.known_key = known
-
-    @property
     def now_s(self) -> float:
         """The loop's clock, in seconds."""
         return self._protocol.loop.time()
@@ -156,7 +134,7 @@ class GatewayRequest:
     @property
     def bound(self) -> dict[str, str]:
         """What a log line about this request carries."""
-        return {"request_id": self.request_id, "path": self.path}
+        return {"request_id": self.request_id, "path": self.head.path}
 
     def check_connected(self) -> None:
         """Raise ClientGone when there is nobody to answer any more."""
@@ -188,6 +166,10 @@ class GatewayRequest:
             if self.waiting_for_100_continue:
                 self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self._gather_body(bytes_max)
+        return self.whole_body(bytes_max=bytes_max)
+
+    def whole_body(self, *, bytes_max: int) -> bytes:
+        """The whole body, when all of it has come. Raises TooLarge."""
         if len(self.body) > bytes_max:
             self._refuse_upload(bytes_max)
         return self.body
@@ -240,7 +222,7 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        if self.method == "HEAD" or status == 204:  # noqa: PLR2004 - No Content
+        if self.head.method == "HEAD" or status == 204:  # noqa: PLR2004 - No Content
             body = b""
         self._protocol.transport.write(
             b"%b%b\r\n%b%b%bopenai-processing-ms: %d\r\n%bcontent-length: %d\r\n\r\n%b"
