@@ -99,4 +99,8 @@ async def settled(gateway: Gateway) -> None:
     await until(
         lambda: not (gateway.engine.purse.held_nanos_all() or gateway.directory.running_calls)
     )
-    await gateway.engine.drain.flush()
+    drain = gateway.engine.drain
+    await drain.flush()
+    while drain.waiting_calls:  # charges that the disk did not have yet
+        await asyncio.sleep(0.005)
+        await drain.flush()

@@ -59,7 +59,7 @@ async def test_an_ended_key_cuts_its_streams_charges_what_arrived_and_calls_no_m
         assert (reply.status, reply.error["code"]) == refusal
         for line in streams:
             rest = await line.reader.read()
-            assert b'"code": "invalid_api_key"' in rest
+            assert b'"code":"invalid_api_key"' in rest
             assert not rest.endswith(b"0\r\n\r\n"), "no part may pass for the whole"
         events = await gateway.events()
         for event in events:
@@ -215,7 +215,7 @@ async def test_no_refusal_tells_why_a_key_does_not_work(tmp_path: Path) -> None:
         told = {name: await _refusal(lines, key) for name, key in ways.items()}
         assert set(told.values()) == {told["unknown"]}
         assert told["unknown"].startswith(b"HTTP/1.1 401 ")
-        assert b'"code": "invalid_api_key"' in told["unknown"]
+        assert b'"code":"invalid_api_key"' in told["unknown"]
 
 
 async def test_an_ended_key_that_is_tried_again_is_told_to_its_owner_and_to_nobody_else(

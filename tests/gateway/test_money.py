@@ -29,11 +29,13 @@ TERMS = ModelTerms(100_000, 20_000, 400_000)
 
 
 async def _settled(gateway: Gateway) -> None:
-    """Wait until no call runs and nothing is held."""
+    """Wait until no call runs, nothing is held, and every charge is synced and posted."""
+    drain = gateway.engine.drain
     for _ in range(500):
         if gateway.engine.purse.held_nanos_all() == 0 and not _running(gateway):
-            await gateway.engine.drain.flush()
-            return
+            await drain.flush()
+            if not drain.waiting_calls:
+                return
         await asyncio.sleep(0.01)
     raise AssertionError("a hold was never resolved")
 
@@ -257,7 +259,8 @@ async def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(tmp_pat
     async with running_gateway(tmp_path, terms=TERMS) as gateway:
         gateway.model_server.behaviour = behave
         reply = await gateway.chat(stream=True)
-        assert '"code": "upstream_error"' in reply.events[-1]
+        assert '"code":"upstream_error"' in reply.events[-1]
+        assert "What had arrived is charged" in reply.events[-1]
         assert reply.body.endswith(b"!CUT")  # no part may pass for the whole
         (event,) = await gateway.events()
         assert (event.outcome, event.output_tokens) == ("failed", 1)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from latchgate.upstream.outbox import Outbox
+from latchgate.outbox import Outbox
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +42,18 @@ async def test_what_is_written_in_one_turn_goes_out_in_order_behind_it() -> None
         assert to_second.recv(100) == b"to another"
     await close(first, to_first)
     await close(second, to_second)
+
+
+async def test_who_writes_past_it_or_closes_can_have_it_written_before() -> None:
+    outbox = Outbox(asyncio.get_running_loop())
+    transport, other = await open_line()
+    outbox.add(transport, b"first, ")
+    outbox.flush()
+    transport.write(b"second")
+    transport.close()
+    await asyncio.sleep(0)
+    assert other.recv(100) == b"first, second"
+    await close(transport, other)
 
 
 async def test_what_is_cut_before_the_end_of_the_turn_is_not_written() -> None:

@@ -8,7 +8,7 @@ charge is an integer sum of products, rounded once, half to even, to nano-USD.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.usage import Usage
@@ -31,11 +31,13 @@ class Price:
     input_picos: int
     cached_picos: int
     output_picos: int
+    #: A model that costs nothing is never refused for money.
+    is_free: bool = field(init=False)
 
-    @property
-    def is_free(self) -> bool:
-        """A model that costs nothing is never refused for money."""
-        return not (self.input_picos or self.cached_picos or self.output_picos)
+    def __post_init__(self) -> None:
+        """Note what each call asks."""
+        is_free = not (self.input_picos or self.cached_picos or self.output_picos)
+        object.__setattr__(self, "is_free", is_free)
 
     def charge_nanos(self, usage: Usage) -> int:
         """What ``usage`` costs, in nano-USD, rounded once, half to even."""

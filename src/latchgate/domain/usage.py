@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 #: More tokens than any model of today takes or gives in one call; above it a count is absurd.
 TOKENS_MAX = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Model tokens of one call. ``cached_tokens`` are part of ``input_tokens``."""
 
     input_tokens: int

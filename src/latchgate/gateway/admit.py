@@ -8,9 +8,10 @@ fit is it refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from latchgate.domain.errors import (
     Forbidden,
@@ -45,8 +46,7 @@ SLICE_TOKENS = 512
 _QUOTES = "'\"“”‘’ \t"
 
 
-@dataclass(slots=True)
-class Allowance:
+class Allowance(msgspec.Struct):
     """What a call may use: its hold, the price of what it uses, and the tokens that are held.
 
     ``output_tokens`` is what each choice may produce at most; ``held_tokens`` what the hold carries
@@ -63,8 +63,7 @@ class Allowance:
     admitted_us: int
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct):
     """What a call needs to be let in, amounts in nano-USD.
 
     ``output_tokens`` is what each choice asks for, within the model's bounds; ``first_tokens`` what

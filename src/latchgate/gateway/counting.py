@@ -6,7 +6,6 @@ running calls, and it ends when its client hangs up or its key is revoked.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -111,7 +110,7 @@ class Counting:
         dialect_for(MESSAGES_ENDPOINT, model)
         # A request like any other, but none that a model reads.
         request.rate_lines = admission.admit_rate(
-            entry, replace(prompt, prompt_bytes=0), request.now_s
+            entry, msgspec.structs.replace(prompt, prompt_bytes=0), request.now_s
         )
         tokens = max(1, prompt.input_tokens_usual)
         if "messages" in model.target.speaks:

@@ -23,6 +23,7 @@ from latchgate.gateway.kept import KeptResponses, Retention
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
 from latchgate.gateway.rates import RateBook, RateTerms
+from latchgate.outbox import Outbox
 from latchgate.storage.leases import end_epoch, open_epoch
 from latchgate.upstream.connection import Deadlines
 from latchgate.upstream.pool import Pool
@@ -99,9 +100,11 @@ class Engine:
         )
         self.drain = Drain(self._store, self._clock, self.journal, self.purse, self.epoch_id)
         self.drain.start()
+        self._outbox = Outbox(loop)
         self.pool = Pool(
             loop,
             settings.deadlines,
+            self._outbox,
             connections_max=settings.connections_max,
             queued_calls_max=settings.queued_calls_max,
         )
@@ -134,6 +137,7 @@ class Engine:
         return protocol_for(
             Door(
                 clock=self._clock,
+                outbox=self._outbox,
                 handle=self._endpoints.handle,
                 owns=owns,
                 header_bytes_max=self._settings.header_bytes_max,

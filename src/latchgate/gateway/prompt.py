@@ -8,7 +8,7 @@ checked, so that what was bounded is what is sent, whatever two JSON parsers thi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -41,8 +41,7 @@ class Outgoing(Protocol):
         """The body, under the upstream's own name for the model, its output bounded."""
 
 
-@dataclass(slots=True)
-class Prompt:
+class Prompt(msgspec.Struct):
     """A checked call to a model, as admission sees it."""
 
     model: str
@@ -65,8 +64,8 @@ class Prompt:
     input_param: str = "messages"
     #: It goes ahead of others, at the model's priority price.
     is_priority: bool = False
-    #: The checked fields, for whoever has to say them in another dialect.
-    values: dict[str, Any] = field(default_factory=dict)
+    #: The checked fields, for whoever has to say them in another dialect; each has its own.
+    values: dict[str, Any] = {}
     #: How a stream of this endpoint's says that it broke off, where that is its own.
     error_event: Callable[[LatchgateError], bytes] | None = None
 

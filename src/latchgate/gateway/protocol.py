@@ -27,6 +27,7 @@ from latchgate.domain.ids import IdMint, new_id
 from latchgate.gateway import replies
 from latchgate.gateway.head import Head, KnownHead
 from latchgate.gateway.request import GatewayRequest
+from latchgate.outbox import Outbox
 
 HEADERS_MAX = 100
 
@@ -36,6 +37,7 @@ class Door:
     """What every connection needs to know."""
 
     clock: Clock
+    outbox: Outbox
     handle: Callable[[GatewayRequest], Awaitable[None]]
     owns: Callable[[str], bool]
     header_bytes_max: int
@@ -109,6 +111,11 @@ class GatewayProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._active is not None and self._active.on_flow is not None:
             self._active.on_flow(False)
+
+    def shutdown(self) -> None:
+        """The server stops: what is answered goes out before the connection ends."""
+        self.door.outbox.flush()
+        super().shutdown()
 
     # ── deadlines ───────────────────────────────────────────────────────────────────────────────
     def _expect_by(self, seconds: float) -> None:
@@ -316,6 +323,7 @@ class GatewayProtocol(HttpToolsProtocol):
             replies.header("content-length", len(body)),
             b"connection: close\r\n",
         )
+        self.door.outbox.flush()
         self.transport.write(head + body)
         self.transport.close()
 

@@ -82,15 +82,18 @@ class Purse:
 
     def _hold_less(self, binding: Binding, wanted: int, least: int) -> Hold | Shortage | None:
         """What there is, where the database has no more to give, and nothing can come back."""
-        short = [piece for piece in binding.slices if piece.free_nanos < wanted]
-        if not all(piece.is_dry for piece in short):
+        left, tightest = wanted, binding.slices[0]
+        for piece in binding.slices:
+            free = piece.free_nanos
+            if free < wanted and not piece.is_dry:
+                return None
+            if free < left:
+                left, tightest = free, piece
+        if left >= least:
+            return self._take(binding, left)
+        if self._wait_s and left + tightest.held_nanos >= least:
             return None
-        tightest = min(short, key=_free)
-        if tightest.free_nanos >= least:
-            return self._take(binding, tightest.free_nanos)
-        if self._wait_s and tightest.free_nanos + tightest.held_nanos >= least:
-            return None
-        return Shortage(tightest.window, max(0, tightest.free_nanos))
+        return Shortage(tightest.window, max(0, left))
 
     async def hold(self, windows: Sequence[Window], *, wanted: int, least: int) -> Hold | Shortage:
         """Reserve ``wanted`` nano-USD in every window, or as much as there is, but ``least``.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 from latchgate.domain.errors import RateLimited
 
@@ -65,7 +66,7 @@ class Bucket:
     def lines(self) -> bytes:
         """The header lines that say what is left, and when it is full again."""
         missing_ms = math.ceil((self.per_minute - self.level) / self._per_s * 1000)
-        return self._template % (max(0, int(self.level)), _duration(missing_ms).encode())
+        return self._template % (max(0, int(self.level)), _duration(missing_ms))
 
 
 class Rates:
@@ -124,16 +125,17 @@ class RateBook:
 
 def duration(seconds: float) -> str:
     """A duration as OpenAI writes it: ``12ms``, ``1.5s``, ``6m0s``."""
-    return _duration(math.ceil(seconds * 1000))
+    return _duration(math.ceil(seconds * 1000)).decode()
 
 
-def _duration(ms: int) -> str:
+@lru_cache(maxsize=1024)
+def _duration(ms: int) -> bytes:
     if ms < 1000:  # noqa: PLR2004 - a second
-        return f"{ms}ms"
+        return b"%dms" % ms
     if ms < _MINUTE_MS:
-        return f"{ms / 1000:g}s"
+        return f"{ms / 1000:g}s".encode()
     minutes, rest_ms = divmod(ms, _MINUTE_MS)
-    return f"{minutes}m{rest_ms // 1000}s"
+    return b"%dm%ds" % (minutes, rest_ms // 1000)
 
 
 def _refusal(bucket: Bucket, amount: int, now_s: float) -> RateLimited:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from latchgate.domain.errors import LatchgateError
+from latchgate.domain.errors import LatchgateError, UpstreamFailed
 from latchgate.gateway import replies
 from latchgate.gateway.call import RanDry
-from latchgate.upstream.answers import garbled, refusal
+from latchgate.upstream.answers import BROKE_OFF, garbled, refusal
 from latchgate.upstream.sse import EventScanner, EventTooLong
 
 if TYPE_CHECKING:
@@ -187,6 +187,10 @@ async def relay_events(
     is_priority = call.prompt.is_priority
     try:
         status = await pool.send(call.model.target, outgoing, relay, is_priority=is_priority)
+    except UpstreamFailed as error:
+        if call.text_pieces:
+            error.public = BROKE_OFF
+        raise
     except RanDry:
         await call.settle()
         request.start_stream(*allowance_lines(call))

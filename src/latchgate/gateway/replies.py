@@ -5,6 +5,8 @@ from __future__ import annotations
 import http
 import json
 
+import msgspec
+
 from latchgate.domain.errors import LatchgateError
 
 _EXPOSED = (
@@ -27,6 +29,7 @@ JSON = b"content-type: application/json\r\n"
 EVENTS = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
 
 
+_RETRY, _NO_RETRY = b"x-should-retry: true\r\n", b"x-should-retry: false\r\n"
 _OPENINGS = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     + _ALWAYS
@@ -57,7 +60,7 @@ def error_lines(error: LatchgateError) -> list[bytes]:
     """The header lines that an error brings along."""
     lines = [header(name, value) for name, value in error.headers.items()]
     if error.should_retry is not None:
-        lines.append(header("x-should-retry", "true" if error.should_retry else "false"))
+        lines.append(_RETRY if error.should_retry else _NO_RETRY)
     if error.status == http.HTTPStatus.UNAUTHORIZED:
         lines.append(b"www-authenticate: Bearer\r\n")
     return lines
@@ -70,7 +73,11 @@ def error_status(error: LatchgateError) -> int:
 
 def error_body(error: LatchgateError) -> bytes:
     """The error envelope as JSON."""
-    return json.dumps(error.envelope(), ensure_ascii=False).encode()
+    envelope = error.envelope()
+    try:
+        return msgspec.json.encode(envelope)
+    except UnicodeEncodeError:  # half a pair of surrogates, in what a caller's words are quoted
+        return json.dumps(envelope).encode()
 
 
 def error_event(error: LatchgateError) -> bytes:

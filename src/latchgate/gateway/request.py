@@ -164,7 +164,7 @@ class GatewayRequest:
             if declared.isdigit() and int(declared) > bytes_max:
                 self._refuse_upload(bytes_max)
             if self.waiting_for_100_continue:
-                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._write_at_once(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self._gather_body(bytes_max)
         return self.whole_body(bytes_max=bytes_max)
 
@@ -224,7 +224,8 @@ class GatewayRequest:
         self.response_started = True
         if self.head.method == "HEAD" or status == 204:  # noqa: PLR2004 - No Content
             body = b""
-        self._protocol.transport.write(
+        self._protocol.door.outbox.add(
+            self._protocol.transport,
             b"%b%b\r\n%b%b%bopenai-processing-ms: %d\r\n%bcontent-length: %d\r\n\r\n%b"
             % (
                 replies.opening(status),
@@ -236,7 +237,7 @@ class GatewayRequest:
                 self._closing(),
                 len(body),
                 body,
-            )
+            ),
         )
         self._complete()
 
@@ -260,7 +261,7 @@ class GatewayRequest:
         if self.disconnected or self.response_started:
             return
         self.response_started = True
-        self._protocol.transport.write(
+        self._write_at_once(
             b"%b%b\r\n%btransfer-encoding: chunked\r\nopenai-processing-ms: %d\r\n%b%b%b%b\r\n"
             % (
                 replies.opening(200),
@@ -273,6 +274,11 @@ class GatewayRequest:
                 self._closing(),
             )
         )
+
+    def _write_at_once(self, data: bytes) -> None:
+        """Write it, behind whole answers to earlier requests that wait for the turn's end."""
+        self._protocol.door.outbox.flush()
+        self._protocol.transport.write(data)
 
     def write(self, data: bytes) -> None:
         """Send a piece of a stream as one chunk."""
@@ -314,6 +320,7 @@ class GatewayRequest:
     def abort(self) -> None:
         """Cut the connection, so that nobody takes a part for the whole."""
         self.response_complete = True
+        self._protocol.door.outbox.flush()
         self._protocol.transport.close()
 
     def _processing_ms(self) -> int:
@@ -326,6 +333,7 @@ class GatewayRequest:
         self.response_complete = True
         transport = self._protocol.transport
         if not self.keep_alive:
+            self._protocol.door.outbox.flush()
             if self.more_body:  # bytes are still under way: closing now would reset the answer away
                 self._protocol.flow.pause_reading()
                 self._protocol.loop.call_later(LINGER_S, transport.abort)

@@ -207,6 +207,10 @@ def parse_piece(data: bytes) -> Piece:
         raise garbled(str(error)) from None
 
 
+#: What is said of a stream that ends before its end, once some of it has arrived.
+BROKE_OFF = "The model's server broke off. What had arrived is charged, the rest is not."
+
+
 def garbled(internal: str) -> UpstreamFailed:
     """The refusal for an answer that makes no sense."""
     return UpstreamFailed(

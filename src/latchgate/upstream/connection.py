@@ -15,7 +15,7 @@ import httptools
 
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.fibers import Wait
-from latchgate.upstream.outbox import Outbox
+from latchgate.outbox import Outbox
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 200
@@ -192,7 +192,8 @@ class Connection(asyncio.Protocol):
         )
 
     def _finish(self) -> None:
-        self.resume()  # the sink may have filled up with the very last bytes
+        if self._paused:
+            self.resume()  # the sink had filled up with the very last bytes
         answer, self._answer, self._sink = self._answer, None, None
         if answer is not None:
             answer.set(self.status)

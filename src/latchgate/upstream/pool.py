@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.fibers import in_task
+from latchgate.outbox import Outbox
 from latchgate.upstream.breaker import Breaker
 from latchgate.upstream.connection import (
     Broken,
@@ -18,7 +19,6 @@ from latchgate.upstream.connection import (
     Sink,
     timed_out,
 )
-from latchgate.upstream.outbox import Outbox
 from latchgate.upstream.turns import Turns
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Pool:
         self,
         loop: asyncio.AbstractEventLoop,
         deadlines: Deadlines,
+        outbox: Outbox,
         *,
         connections_max: int,
         queued_calls_max: int,
@@ -80,7 +81,7 @@ class Pool:
         self._connections_max = connections_max
         self._count = 0
         self._places = _Places(loop, queued_calls_max)
-        self._outbox = Outbox(loop)
+        self._outbox = outbox
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
 

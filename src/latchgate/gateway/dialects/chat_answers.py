@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from latchgate.domain.errors import UpstreamFailed
-from latchgate.upstream.answers import CONTENT, TEXT, Piece, find_plain, parse_piece, read_usage
+from latchgate.upstream.answers import (
+    BROKE_OFF,
+    CONTENT,
+    TEXT,
+    Piece,
+    find_plain,
+    parse_piece,
+    read_usage,
+)
 from latchgate.upstream.sse import data_of
 
 if TYPE_CHECKING:
@@ -151,7 +159,7 @@ class ChatEvents:
 def broke_off(internal: bytes) -> UpstreamFailed:
     """The refusal for a stream in which the upstream says that it has failed."""
     return UpstreamFailed(
-        "The model's server broke off. What had arrived is charged, the rest is not.",
+        BROKE_OFF,
         internal=internal[:300].decode("utf-8", "replace"),
     )
 

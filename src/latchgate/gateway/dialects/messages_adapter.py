@@ -15,7 +15,15 @@ import msgspec
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.gateway.dialects.chat_answers import broke_off
 from latchgate.gateway.dialects.messages_answers import charged_usage, ending, write_event
-from latchgate.upstream.answers import CONTENT, Piece, Plain, find_plain, garbled, read_usage
+from latchgate.upstream.answers import (
+    BROKE_OFF,
+    CONTENT,
+    Piece,
+    Plain,
+    find_plain,
+    garbled,
+    read_usage,
+)
 from latchgate.upstream.message_answers import is_null
 from latchgate.upstream.sse import data_of
 
@@ -269,7 +277,7 @@ class AdaptedEvents:
         """The end, with the usage and what it cost."""
         if self._finish is None and not self._is_done:
             raise UpstreamFailed(
-                "The model's server broke off. What had arrived is charged, the rest is not.",
+                BROKE_OFF,
                 internal="a stream without its end",
             )
         return self._end(_stop_reason(self._finish, has_tools=bool(self._tool_calls)))

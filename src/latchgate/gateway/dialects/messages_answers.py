@@ -13,6 +13,7 @@ import msgspec
 
 from latchgate.domain.errors import UpstreamFailed
 from latchgate.gateway.dialects.chat_answers import broke_off, with_cost
+from latchgate.upstream.answers import BROKE_OFF
 from latchgate.upstream.message_answers import (
     MessageEvent,
     decode_object,
@@ -152,7 +153,7 @@ class MessageEvents:
         ending = self._delta_event
         if ending is None or not self._is_over:
             raise UpstreamFailed(
-                "The model's server broke off. What had arrived is charged, the rest is not.",
+                BROKE_OFF,
                 internal="a stream without its end",
             )
         call = self._call
