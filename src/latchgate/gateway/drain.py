@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BATCH_CALLS_MAX = 1000
-#: How long charges may gather before they are posted, when no page asks for them.
+#: How long charges may gather before they are posted, when no page asks for them; and how many.
 PERIOD_S = 1.0
+GATHERED_CALLS_MAX = 2000
 RETRY_S = 1.0
 
 
@@ -44,6 +45,8 @@ class Drain:
         self._tried: list[tuple[int, CloseRecord]] = []
         self._posting = asyncio.Lock()
         self._wake = asyncio.Event()
+        #: So many charges have gathered that they are posted at once, as they do on ``close``.
+        self._is_full = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         journal.on_synced = self._wake.set
@@ -56,6 +59,8 @@ class Drain:
     def add(self, offset: int, record: CloseRecord) -> None:
         """Queue a close record that the journal has taken; it is posted once it is synced."""
         self._queue.append((offset, record))
+        if len(self._queue) == GATHERED_CALLS_MAX:
+            self._is_full.set()
 
     def _on_journal_failed(self) -> None:
         """The calls that still waited are void, and so are their charges."""
@@ -106,13 +111,15 @@ class Drain:
             except Exception as error:  # noqa: BLE001 - the charges stay queued and in the journal
                 log.warning("drain.failed", error=str(error), waiting=len(self._queue))
                 self._wake.set()
-                await self._pause(RETRY_S)
-            await self._pause(PERIOD_S)
+                await self._pause(RETRY_S, self._stopping)
+            self._is_full.clear()
+            if len(self._queue) < GATHERED_CALLS_MAX and not self._stopping.is_set():
+                await self._pause(PERIOD_S, self._is_full)
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, until: asyncio.Event) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await until.wait()
 
     def _next_batch(self, until: int) -> list[tuple[int, CloseRecord]]:
         batch: list[tuple[int, CloseRecord]] = []
@@ -146,6 +153,7 @@ class Drain:
         posted again.
         """
         self._stopping.set()
+        self._is_full.set()
         self._wake.set()
         if self._task is not None:
             await self._task

@@ -52,6 +52,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     door: Door
     mint: IdMint
+    parser: Any
     # uvicorn's own cycles and ours, which have the attributes that uvicorn uses.
     cycle: Any
     pipeline: deque[tuple[Any, Any]]
@@ -96,8 +97,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             super().connection_lost(exc)
-        active = self._active
-        if active is not None and not active.response_complete:
+        active, self._active, self._known = self._active, None, None
+        # The parser and its protocol hold each other: without this, only the collector frees them.
+        self.parser = None
+        if active is None:
+            return
+        if active.response_complete:
+            self.cycle = None
+        else:
             active.on_lost()
 
     def pause_writing(self) -> None:

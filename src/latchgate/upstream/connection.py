@@ -179,6 +179,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self.transport = None
+        del self._parser  # they hold each other
         if self._answer is None:
             return
         if self.status and not self._has_length() and exc is None:
