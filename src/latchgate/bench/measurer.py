@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -78,6 +79,8 @@ class Measurer:
     #: Called before a subject's turn.
     on_turn: Callable[[Subject], None] = lambda _subject: None
     calls: int = 0
+    #: Events of streams that were held open.
+    events: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     first_error: str = ""
     rows: list[Row] = field(default_factory=list)
@@ -141,21 +144,28 @@ class Measurer:
     def hold(self, subject: Subject, streams: int) -> float:
         """Memory for each of many open streams, in bytes."""
         body = body_of(PROMPT, events=2, pause_ms=40_000)
+        before = memory_bytes(subject.pids)
+        with self.open_streams(subject, body, streams):
+            time.sleep(0.3)
+            during = memory_bytes(subject.pids)
+        return (during - before) / streams
+
+    @contextmanager
+    def open_streams(self, subject: Subject, body: str, streams: int) -> Iterator[None]:
+        """Many streams that are open meanwhile. Raises BenchFailed when one does not begin."""
         job = job_of(subject, body, mode="hold", connections=streams, is_stream=True)
         self.on_turn(subject)
-        before = memory_bytes(subject.pids)
         load = self._start(job)
         opened = json.loads(read_line(load, timeout_s=180))["open"]
-        time.sleep(0.3)
-        during = memory_bytes(subject.pids)
+        if opened < streams:
+            raise BenchFailed(f"{subject.name} opened {opened} of {streams} streams")
+        yield
         _tell(load, b"\n")
         result = msgspec.json.decode(read_line(load), type=Result)
         self.crew.end(load)
         self._note(subject, result)
+        self.events += result.events_all
         _settle(subject)
-        if opened < streams:
-            raise BenchFailed(f"{subject.name} opened {opened} of {streams} streams")
-        return (during - before) / streams
 
 
 def _settle(subject: Subject) -> None:
