@@ -135,8 +135,12 @@ async def test_the_switch_for_premium_models_says_where_it_stands(console: Manag
 
 
 STRANGE = {
-    "/usage?days=30000": 200,
-    "/usage?days=%27": 200,
+    "/usage?period=%27&show=%27&split=%27&per=%27": 200,
+    "/usage?app=%27%3B--&model=%22&key=nothing": 200,
+    "/usage?from=2026-13-01": 400,
+    "/usage?period=last_month&per=hour": 400,
+    "/usage?model=%00": 400,
+    "/usage?q=%27%00%3Cscript%3E": 200,
     "/usage?before=nonsense": 400,
     "/usage/req_nonsense": 404,
     "/billing?before=%00": 400,
@@ -233,7 +237,7 @@ async def test_usage_and_receipt_mark_what_was_priority(
         assert "Priority" not in (await ada.get("/usage")).text
         await gateway.chat(key=made.secret, service_tier="priority")
         call, _ = await gateway.events(account_id)
-        page = (await ada.get("/usage")).text
+        page = (await ada.get("/usage?split=model")).text
         assert page.count(">Priority<") == 2  # of the models, and of the calls
         assert f"{usd_short(call.charge_nanos)} of it at priority" in page
         receipt = (await ada.get(f"/usage/{call.request_id}")).text

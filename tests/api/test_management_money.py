@@ -84,9 +84,19 @@ async def test_another_accounts_key_looks_like_a_missing_one(management: Managem
         ("/api/usage?limit=0", "limit"),
         ("/api/usage?limit=201", "limit"),
         ("/api/usage?limit=many", "limit"),
-        ("/api/usage/summary?days=0", "days"),
-        ("/api/usage/summary?days=367", "days"),
-        ("/api/usage/summary?days=2026-01-01", "days"),
+        ("/api/usage/summary?period=year", "period"),
+        ("/api/usage/summary?from=2026-02-30", "from"),
+        ("/api/usage/summary?from=2026-02-01&to=2026-01-31", "to"),
+        ("/api/usage/summary?from=2024-01-01&to=2026-01-31", "from"),
+        ("/api/usage/summary?to=2026-01-31", "from"),
+        ("/api/usage/summary?from=9999-12-31", "from"),
+        ("/api/usage/summary?from=2026-01-01T00:05Z", "from"),
+        ("/api/usage/summary?from=２０２６-01-01", "from"),
+        ("/api/usage/summary?period=last_month&per=quarter", "per"),
+        ("/api/usage/summary?app=%00", "app"),
+        ("/api/usage?key=" + "x" * 65, "key"),
+        ("/api/usage/export.csv?period=never", "period"),
+        ("/api/usage/export.json?from=yesterday", "from"),
         ("/api/billing?before=%27%20OR%201=1", "before"),
         ("/api/usage?before=" + "x" * 9000, "before"),
     ],
@@ -165,8 +175,10 @@ async def test_a_call_is_on_its_own_accounts_usage_and_in_its_sum(
         receipt = (await ada.get(f"/api/usage/{call['request_id']}")).json()
         assert receipt["charge_usd"] == call["charge_usd"]
         assert receipt["input_price_usd"] == "0.10"
-        summary = (await ada.get("/api/usage/summary?days=1")).json()
-        for part in (*summary["by_day"], *summary["by_app"], *summary["by_model"]):
+        summary = (await ada.get("/api/usage/summary?period=7d")).json()
+        (bar,) = [bar for bar in summary["bars"] if bar["calls"]]
+        for cut in ([bar], bar["parts"], *(summary[f"by_{n}"] for n in ("app", "model", "key"))):
+            (part,) = cut
             assert {name: part[name] for name in usage["totals"]} == summary["totals"]
         assert summary["totals"] == usage["totals"]
         assert summary["by_app"][0]["app"] == call["app"] == "unknown"

@@ -104,7 +104,11 @@ def test_the_whole_story(page: Page, context: BrowserContext, server: ServerProc
     calls = [ask(sdk), ask_streamed(sdk)]
 
     page.get_by_role("link", name="Usage").first.click()
-    rows = page.get_by_role("region", name="All calls").get_by_role("row").filter(has_text=MODEL)
+    rows = (
+        page.get_by_role("region", name="Calls", exact=True)
+        .get_by_role("row")
+        .filter(has_text=MODEL)
+    )
     expect(rows).to_have_count(2)
     for shown, (tokens_in, tokens_out, cost) in zip(
         reversed(rows.all()), calls, strict=True
@@ -114,7 +118,9 @@ def test_the_whole_story(page: Page, context: BrowserContext, server: ServerProc
         assert Decimal(cells[7].strip("$")) == Decimal(cost) / 10**9
 
     spent = Decimal(sum(cost for _, _, cost in calls)) / 10**9
-    for region, name in (("By app", "OpenAI/Python"), ("By model", MODEL)):
+    for split, name in (("app", "OpenAI/Python"), ("model", MODEL)):
+        page.get_by_role("link", name=split.capitalize(), exact=True).click()
+        region = f"By {split}"
         (row,) = page.get_by_role("region", name=region).locator("tbody tr").all()
         expect(row).to_contain_text(name)
         assert Decimal((row.locator("td").last.text_content() or "").strip("$")) == spent

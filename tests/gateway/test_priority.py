@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.usage_spans import UsageAsked
 from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, Reply, running_gateway
 from tests.support.model_server import answers, usage_of
@@ -142,7 +143,7 @@ async def test_usage_parts_what_was_priority_and_sums_it_with_the_rest(tmp_path:
         await _ask(gateway)
         await gateway.catalog.set_price("m", terms=TERMS, priority_percent=300)
         await _ask(gateway)
-        summary = await gateway.usage.summary(ACCOUNT, days=1)
+        summary = await gateway.usage.summary(ACCOUNT, asked=UsageAsked("7d"))
         parts = [(row.model, row.service_tier, row.totals.calls) for row in summary.by_model]
         assert parts == [("m", "priority", 2), ("m", "default", 1)]
         assert summary.priority_nanos == (2 + 3) * CHARGE

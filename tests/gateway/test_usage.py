@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from latchgate.domain.usage_spans import UsageAsked
 from latchgate.services.catalog import ModelTerms
-from latchgate.services.usage import UsageTotals, UsageView
+from latchgate.services.usage import UsageView
+from latchgate.services.usage_summary import UsageTotals
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
 DEAR = ModelTerms(1_000_000, 200_000, 4_000_000)
+WEEK = UsageAsked("7d")
 
 
 async def _call(gateway: Gateway, app: str, model: str = "m") -> None:
@@ -52,9 +55,9 @@ async def test_each_sum_is_that_of_its_calls(tmp_path: Path) -> None:
         await _call(gateway, "Desk", "best")
 
         events = await gateway.events()
-        summary = await gateway.usage.summary(ACCOUNT, days=1)
+        summary = await gateway.usage.summary(ACCOUNT, asked=WEEK)
         assert summary.totals == _sum(events)
-        assert dict(summary.by_day).popitem()[1] == summary.totals
+        assert sum((bar.totals for bar in summary.bars), UsageTotals()) == summary.totals
         by_app = {row.app: row.totals for row in summary.by_app}
         assert list(by_app) == ["Desk", "'; DROP TABLE usage_days; --"]
         for app, totals in by_app.items():
@@ -66,7 +69,7 @@ async def test_each_sum_is_that_of_its_calls(tmp_path: Path) -> None:
         assert [model.tier for model in summary.by_model] == ["premium", "standard"]
         premium = [event for event in events if event.tier == "premium"]
         assert summary.premium_nanos == _sum(premium).charge_nanos
-        assert summary.by_other_apps == UsageTotals(0, 0, 0, 0, 0)
+        assert summary.by_other_apps == UsageTotals()
         for key in await gateway.api_keys.list_keys(ACCOUNT):
             used = [event for event in events if event.api_key_id == key.id]
             assert (key.calls, key.spent_nanos) == (len(used), _sum(used).charge_nanos)
@@ -78,6 +81,6 @@ async def test_failed_calls_are_counted_and_free(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
         await gateway.model_server.stop()
         assert (await gateway.chat()).status == 502
-        summary = await gateway.usage.summary(ACCOUNT, days=7)
+        summary = await gateway.usage.summary(ACCOUNT, asked=WEEK)
         assert (summary.totals.calls, summary.totals.charge_nanos) == (1, 0)
         assert (await gateway.audit()).findings == ()

@@ -133,15 +133,15 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
             "UPDATE usage_days SET input_tokens = input_tokens + 1 WHERE api_key_id = :other_key",
             "UPDATE usage_days SET output_tokens = output_tokens - 1 WHERE api_key_id = :other_key",
         ),
-        "of unknown differs from its calls by 2",
+        "of unknown differs from its calls: 2",
     ),
     "a day deleted": (
         ("DELETE FROM usage_days WHERE api_key_id = :other_key",),
-        "of unknown differs from its calls by ",
+        "of unknown differs from its calls: ",
     ),
     "when a key was last used": (
         ("UPDATE usage_days SET last_used_us = last_used_us + 1 WHERE api_key_id = :other_key",),
-        "of unknown differs from its calls by 1",
+        "of unknown differs from its calls: 1",
     ),
     "a call that no posting charges": (
         ("UPDATE usage_events SET posting_id = NULL WHERE request_id = :call",),

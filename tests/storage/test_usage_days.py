@@ -1,19 +1,21 @@
-"""Sums by day: what pages add up is what the events say, whatever comes in which batch."""
+"""Sums of usage: what pages add up is what the events say, whatever comes in which batch."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from latchgate.clock import DAY_US
+from latchgate.clock import DAY_US, HOUR_US, QUARTER_US
+from latchgate.domain.usage_spans import UsageAsked
 from latchgate.services.billing import InFlight
-from latchgate.services.usage import NAMES_LISTED_MAX, UsageService
+from latchgate.services.usage import UsageService
+from latchgate.services.usage_summary import NAMES_LISTED_MAX
 from latchgate.storage import schema, usage_days
 from latchgate.storage.api_keys import get_key, list_keys
 from latchgate.storage.charges import post_calls, post_interrupted
@@ -73,15 +75,22 @@ async def test_a_batch_that_was_posted_is_not_added_again(bank: Bank) -> None:
     assert (await bank.store.read(usage_days.sum_all, ACCOUNT, since_us=0)).calls == 1
 
 
-async def test_days_turn_over_at_midnight_utc_and_late_calls_go_to_their_own(bank: Bank) -> None:
-    yesterday = bank.closed(10, bank.credit, started_us=TODAY_US - 1)
-    await _post(bank, bank.closed(1, bank.credit), yesterday)
-    await _post(bank, bank.closed(20, bank.credit, started_us=TODAY_US - DAY_US))
-    days = await bank.store.read(usage_days.sum_by_day, ACCOUNT, since_us=0)
-    assert [(day.starts_us, day.charge_nanos) for day in days] == [
-        (TODAY_US - DAY_US, 30),
-        (TODAY_US, 1),
-    ]
+async def test_late_calls_go_to_the_day_hour_and_quarter_hour_in_which_they_were_let_in(
+    bank: Bank,
+) -> None:
+    late = [TODAY_US - 1, TODAY_US - DAY_US, TODAY_US - DAY_US + HOUR_US - 1]
+    await _post(bank, bank.closed(1, bank.credit), bank.closed(10, bank.credit, started_us=late[0]))
+    await _post(bank, *(bank.closed(20, bank.credit, started_us=at_us) for at_us in late[1:]))
+    for table, width_us in (
+        ("usage_days", DAY_US),
+        ("usage_hours", HOUR_US),
+        ("usage_quarters", QUARTER_US),
+    ):
+        rows = await bank.rows(f"SELECT starts_us, sum(charge_nanos) FROM {table} GROUP BY 1")
+        expected: defaultdict[int, int] = defaultdict(int)
+        for at_us, nanos in zip((NOW_US, *late), (1, 10, 20, 20), strict=True):
+            expected[at_us // width_us * width_us] += nanos
+        assert dict(tuple(row) for row in rows) == expected
     since = await bank.store.read(usage_days.sum_all, ACCOUNT, since_us=TODAY_US)
     assert since.charge_nanos == 1
 
@@ -111,63 +120,45 @@ async def test_a_keys_figures_are_its_own_and_last_used_is_its_newest_call(bank:
     )
 
 
-async def test_a_summary_is_one_sum_cut_three_ways_and_names_no_more_than_it_may(
+async def test_a_summary_is_one_sum_cut_several_ways_and_names_no_more_than_it_may(
     bank: Bank,
 ) -> None:
     count = NAMES_LISTED_MAX + 7
     calls = [bank.closed(n, bank.credit, app=f"app {n:03}") for n in range(1, count + 1)]
     await _post(bank, *calls)
     usage = UsageService(bank.store, _Clock(), InFlight(_nothing_in_flight, lambda _window: 0))
-    summary = await usage.summary(ACCOUNT, days=30)
+    summary = await usage.summary(ACCOUNT, asked=UsageAsked("month"))
     total = count * (count + 1) // 2
     assert summary.totals.charge_nanos == total
     assert [app.app for app in summary.by_app][:2] == [f"app {count:03}", f"app {count - 1:03}"]
     assert len(summary.by_app) == NAMES_LISTED_MAX
     assert summary.by_other_apps.calls == 7
     assert summary.by_other_apps.charge_nanos == sum(range(1, 8))
-    assert [(day, totals.calls) for day, totals in summary.by_day] == [("2027-01-15", count)]
+    (bar,) = [bar for bar in summary.bars if bar.totals.calls]
+    assert (bar.span.since_us, bar.totals) == (TODAY_US, summary.totals)
+    assert bar.parts[None] == summary.by_other_apps
     (model,) = summary.by_model
     assert (model.totals, model.tier) == (summary.totals, "standard")
+    (key,) = summary.by_key
+    assert (key.api_key_id, key.totals) == (KEY, summary.totals)
     assert summary.premium_nanos == 0
 
 
-async def test_an_older_installation_has_its_days_added_up(bank: Bank) -> None:
+@pytest.mark.parametrize("revision", ["0003", "0006"])
+async def test_an_older_installation_has_its_usage_added_up(bank: Bank, revision: str) -> None:
     await _post(bank, bank.closed(10, bank.credit, app="a"), bank.closed(20, bank.credit))
     await _post(bank, bank.closed(30, bank.credit, started_us=NOW_US - DAY_US))
-    before = await bank.rows("SELECT * FROM usage_days ORDER BY starts_us, app")
+    tables = ("usage_days", "usage_hours", "usage_quarters")
+    queries = [f"SELECT * FROM {table} ORDER BY starts_us, app" for table in tables]
+    before = [await bank.rows(query) for query in queries]
+    assert [len(rows) for rows in before] == [3, 3, 3]
 
     def go_back_and_forth(conn: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
         config.attributes["connection"] = conn
-        command.downgrade(config, "0003")
+        command.downgrade(config, revision)
         schema.migrate(conn)
 
     await bank.store.write(go_back_and_forth)
-    assert await bank.rows("SELECT * FROM usage_days ORDER BY starts_us, app") == before
-
-
-async def test_no_sum_on_a_page_reads_the_calls_or_all_days(bank: Bank) -> None:
-    for _ in range(3):
-        await _post(bank, *(bank.closed(1, bank.credit) for _ in range(50)))
-    assert len(await bank.rows("SELECT * FROM usage_days")) == 1
-
-    def steps(conn: Connection) -> list[str]:
-        asked: list[str] = []
-        driver: Any = conn.connection.driver_connection
-        driver.set_trace_callback(asked.append)
-        usage_days.sum_all(conn, ACCOUNT, since_us=TODAY_US)
-        usage_days.sum_by_day(conn, ACCOUNT, since_us=TODAY_US)
-        usage_days.sum_by_app(conn, ACCOUNT, since_us=TODAY_US, limit=5)
-        usage_days.sum_by_model(conn, ACCOUNT, since_us=TODAY_US, limit=5)
-        list_keys(conn, ACCOUNT, limit=5)
-        driver.set_trace_callback(None)
-        plans = [driver.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked]
-        return [step[3] for plan in plans for step in plan]
-
-    found = await bank.store.read(steps)
-    sums = [step for step in found if "usage_days" in step]
-    assert len(sums) == 5
-    assert all(step.startswith("SEARCH") and "INDEX" in step for step in sums), sums
-    (newest,) = [step for step in found if "usage_events" in step]  # the app of a key's last call
-    assert "ix_usage_events_api_key_id_started_us" in newest
+    assert [await bank.rows(query) for query in queries] == before

@@ -40,7 +40,7 @@ def window_at(budget_id: str, period: Period, zone: ZoneInfo, at_us: int) -> Win
         return Window(budget_id)
     local = datetime.fromtimestamp(at_us // _SECOND_US, UTC).astimezone(zone)
     first, behind = _days(period, local.date())
-    return Window(budget_id, _midnight_us(first, zone), _midnight_us(behind, zone))
+    return Window(budget_id, midnight_us(first, zone), midnight_us(behind, zone))
 
 
 def _days(period: Period, today: date) -> tuple[date, date]:
@@ -55,7 +55,8 @@ def _days(period: Period, today: date) -> tuple[date, date]:
             return first, (first + timedelta(days=32)).replace(day=1)
 
 
-def _midnight_us(day: date, zone: ZoneInfo) -> int:
+def midnight_us(day: date, zone: ZoneInfo) -> int:
+    """The first moment of a day, in a time zone."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     return int(midnight.timestamp()) * _SECOND_US
 

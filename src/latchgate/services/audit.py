@@ -7,7 +7,8 @@ It reads the database and the journals, and writes nothing. What it holds true:
 * each account's credit budget is the sum of its credit postings and its credit line;
 * what any budget's window has spent is the sum of the usage events of calls let in while it ran;
 * each usage posting is the sum of the events that it paid for;
-* what a day adds up to, for each key, app and price, is the sum of its usage events;
+* what a day, an hour and a quarter hour add up to, for each key, app and price, is the sum of
+  their events;
 * each charge is its tokens at its price, rounded once, and never above its hold;
 * what a window has leased is what the leases of living epochs add up to; no window is beyond its
   ceiling;
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, text
 
-from latchgate.clock import DAY_US
+from latchgate.clock import DAY_US, HOUR_US, QUARTER_US
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
 from latchgate.storage.journal_file import CloseRecord, epoch_of, has_journal, scan
@@ -46,14 +47,34 @@ class AuditReport:
     checked: dict[str, int]
 
 
-#: How far a day's sums are from its events'; nothing cancels out.
+#: How far sums are from their events; nothing cancels out.
 _OFF = (
     " + ".join(
         f"abs(sum({name}))"
         for name in ("calls", "input_tokens", "cached_tokens", "output_tokens", "charge_nanos")
     )
-    + " + abs(max(day_last_us) - max(call_last_us))"
+    + " + abs(max(sum_last_us) - max(call_last_us))"
 )
+
+#: What events are added up for, and how long each is.
+_SUMMED = {"day": DAY_US, "hour": HOUR_US, "quarter": QUARTER_US}
+
+
+def _derived_again(what: str, width_us: int) -> tuple[str, str]:
+    """Sums of a time for each key, app and price, beside the events of that time."""
+    return (
+        f"account {{account_id}}: {what} {{starts_us}} of {{app}} differs from its calls: {{off}}",
+        f"""SELECT account_id, starts_us, app, {_OFF} AS off FROM (
+             SELECT account_id, starts_us, api_key_id, app, price_id, calls, input_tokens,
+                    cached_tokens, output_tokens, charge_nanos, last_used_us AS sum_last_us,
+                    0 AS call_last_us FROM usage_{what}s
+             UNION ALL
+             SELECT account_id, started_us - started_us % {width_us}, api_key_id, app, price_id, -1,
+                    -input_tokens, -cached_tokens, -output_tokens, -charge_nanos, 0, started_us
+             FROM usage_events) both_kinds
+           GROUP BY account_id, starts_us, api_key_id, app, price_id HAVING {_OFF} <> 0""",  # noqa: S608 - numbers and texts of ours
+    )
+
 
 #: Each query gives the rows that disagree; its sentence is filled from their columns.
 _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
@@ -129,18 +150,7 @@ _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
         """SELECT u.request_id FROM usage_events u JOIN api_keys k ON k.id = u.api_key_id
            WHERE k.account_id <> u.account_id""",
     ),
-    (
-        "account {account_id}: day {starts_us} of {app} differs from its calls by {off}",
-        f"""SELECT account_id, starts_us, app, {_OFF} AS off FROM (
-             SELECT account_id, starts_us, api_key_id, app, price_id, calls, input_tokens,
-                    cached_tokens, output_tokens, charge_nanos, last_used_us AS day_last_us,
-                    0 AS call_last_us FROM usage_days
-             UNION ALL
-             SELECT account_id, started_us - started_us % {DAY_US}, api_key_id, app, price_id, -1,
-                    -input_tokens, -cached_tokens, -output_tokens, -charge_nanos, 0, started_us
-             FROM usage_events) both_kinds
-           GROUP BY account_id, starts_us, api_key_id, app, price_id HAVING {_OFF} <> 0""",  # noqa: S608 - a number and a text of ours
-    ),
+    *(_derived_again(what, width_us) for what, width_us in _SUMMED.items()),
     (
         "the overrun account has {booked}, usage events say {total}",
         """SELECT o.booked, coalesce(sum(u.overrun_nanos), 0) AS total

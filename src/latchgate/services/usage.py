@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-from latchgate.clock import DAY_US, SECOND_US
-from latchgate.domain.errors import InvalidRequest, NotFound
+from latchgate.domain.errors import NotFound
 from latchgate.domain.ids import is_id
-from latchgate.domain.prices import PRIORITY_TIER
+from latchgate.domain.usage_spans import (
+    Per,
+    Span,
+    UsageAsked,
+    UsageFilter,
+    local_date,
+    named_span,
+    same_part_of_last_month,
+)
+from latchgate.domain.windows import get_zone
 from latchgate.services.billing import InFlight, check_page
+from latchgate.services.usage_export import Format, write_piece
+from latchgate.services.usage_summary import (
+    Choices,
+    Split,
+    UsageSummary,
+    UsageTotals,
+    check_bars,
+    list_choices,
+    sum_span,
+    summarise,
+    totals_of,
+)
 from latchgate.storage import usage_days
 from latchgate.storage import usage_events as rows
+from latchgate.storage.accounts import get_time_zone
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
     from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
-#: The longest period that a summary covers.
-PERIOD_DAYS_MAX = 366
-#: Apps, and models, that a summary names; what the others used stays in its total.
-NAMES_LISTED_MAX = 50
+#: How many calls an export reads at once, so that its memory is bounded and others get their turn.
+EXPORT_ROWS = 500
+_EVERYTHING = UsageAsked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,87 +87,34 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageTotals:
-    """What a set of calls adds up to."""
-
-    calls: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    charge_nanos: int
-
-    def __sub__(self, other: UsageTotals) -> UsageTotals:
-        """What is left of a sum when a part of it is taken out."""
-        return UsageTotals(
-            self.calls - other.calls,
-            self.input_tokens - other.input_tokens,
-            self.cached_tokens - other.cached_tokens,
-            self.output_tokens - other.output_tokens,
-            self.charge_nanos - other.charge_nanos,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AppUsage:
-    """What one app used. Its name is what it says of itself: shown as text, never trusted."""
-
-    app: str
-    last_used_us: int
-    totals: UsageTotals
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUsage:
-    """What was used of one model, by calls of one service tier."""
-
-    model: str
-    tier: str
-    service_tier: str
-    totals: UsageTotals
-
-
-@dataclass(frozen=True, slots=True)
-class UsageSummary:
-    """What an account used in the last days (UTC), today among them: one sum, cut three ways."""
-
-    since_us: int
-    totals: UsageTotals
-    #: Each day (``2026-11-23``) that has calls, oldest first.
-    by_day: tuple[tuple[str, UsageTotals], ...]
-    #: The dearest first, at most 50 of each.
-    by_app: tuple[AppUsage, ...]
-    by_model: tuple[ModelUsage, ...]
-
-    @property
-    def by_other_apps(self) -> UsageTotals:
-        """What the apps used that are not named."""
-        rest = self.totals
-        for app in self.by_app:
-            rest -= app.totals
-        return rest
-
-    @property
-    def premium_nanos(self) -> int:
-        """What was charged for the premium models that are named."""
-        return sum(m.totals.charge_nanos for m in self.by_model if m.tier == "premium")
-
-    @property
-    def priority_nanos(self) -> int:
-        """What was charged at priority prices for the models that are named."""
-        named = self.by_model
-        return sum(m.totals.charge_nanos for m in named if m.service_tier == PRIORITY_TIER)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageOverview:
+class UsagePage:
     """A page of calls, newest first, and what they are part of, as of one moment."""
 
     calls: list[UsageView]
     #: The cursor of the next page, if there is one.
     following: str | None
-    #: All calls ever.
+    #: All calls of the filter.
     totals: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOverview:
+    """A page of calls with the sums that they are part of, as of one moment."""
+
+    calls: list[UsageView]
+    following: str | None
     summary: UsageSummary
+    choices: Choices
+
+
+@dataclass(frozen=True, slots=True)
+class Months:
+    """This month so far, and last month up to the same day and time."""
+
+    this: UsageTotals
+    last: UsageTotals
+    last_span: Span
+    time_zone: str
 
 
 class UsageService:
@@ -157,39 +126,118 @@ class UsageService:
         self._in_flight = in_flight
 
     async def list_events(
-        self, account_id: str, *, before: str | None = None, limit: int = 50
+        self,
+        account_id: str,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+        asked: UsageAsked = _EVERYTHING,
     ) -> tuple[list[UsageView], str | None]:
-        """A page of calls, newest first, and the cursor of the next page, if there is one."""
-        check_page(before, limit)
-        await self._in_flight.settle()
-        return await self._store.read(_list, account_id, before, limit)
-
-    async def overview(
-        self, account_id: str, *, before: str | None = None, limit: int = 50, days: int
-    ) -> UsageOverview:
-        """A page of calls with the sums that they are part of, all of one moment.
+        """A page of calls, newest first, and the cursor of the next page, if there is one.
 
         Raises InvalidRequest.
         """
         check_page(before, limit)
-        since_us = self._since_us(days)
         await self._in_flight.settle()
 
-        def transaction(conn: Connection) -> UsageOverview:
-            calls, following = _list(conn, account_id, before, limit)
-            totals = _totals(usage_days.sum_all(conn, account_id, since_us=0))
-            return UsageOverview(calls, following, totals, _summarise(conn, account_id, since_us))
+        def transaction(conn: Connection) -> tuple[list[UsageView], str | None]:
+            where, _ = self._resolve(conn, account_id, asked)
+            return _list(conn, account_id, where, before, limit)
 
         return await self._store.read(transaction)
 
+    async def page(
+        self, account_id: str, *, before: str | None, limit: int, asked: UsageAsked
+    ) -> UsagePage:
+        """A page of calls with the sum of all that are asked for. Raises InvalidRequest."""
+        check_page(before, limit)
+        await self._in_flight.settle()
+
+        def transaction(conn: Connection) -> UsagePage:
+            where, _ = self._resolve(conn, account_id, asked)
+            totals = sum_span(conn, account_id, where)
+            return UsagePage(*_list(conn, account_id, where, before, limit), totals)
+
+        return await self._store.read(transaction)
+
+    async def overview(
+        self,
+        account_id: str,
+        *,
+        asked: UsageAsked,
+        split: Split = "app",
+        per: Per | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> UsageOverview:
+        """A page of calls with the sums that they are part of. Raises InvalidRequest."""
+        check_page(before, limit)
+        await self._in_flight.settle()
+
+        def transaction(conn: Connection) -> UsageOverview:
+            where, zone = self._resolve(conn, account_id, asked)
+            bars = check_bars(where, per)
+            summary = summarise(conn, account_id, where, zone=zone, per=bars, split=split)
+            calls = _list(conn, account_id, where, before, limit)
+            return UsageOverview(*calls, summary, list_choices(conn, account_id, where.span))
+
+        return await self._store.read(transaction)
+
+    async def summary(
+        self, account_id: str, *, asked: UsageAsked, split: Split = "app", per: Per | None = None
+    ) -> UsageSummary:
+        """What the calls that are asked for add up to. Raises InvalidRequest."""
+        await self._in_flight.settle()
+
+        def transaction(conn: Connection) -> UsageSummary:
+            where, zone = self._resolve(conn, account_id, asked)
+            bars = check_bars(where, per)
+            return summarise(conn, account_id, where, zone=zone, per=bars, split=split)
+
+        return await self._store.read(transaction)
+
+    def _resolve(
+        self, conn: Connection, account_id: str, asked: UsageAsked
+    ) -> tuple[UsageFilter, ZoneInfo]:
+        zone = get_zone(get_time_zone(conn, account_id))
+        return asked.resolve(zone, self._clock.now_us()), zone
+
+    async def export(
+        self, account_id: str, *, asked: UsageAsked, form: Format
+    ) -> AsyncGenerator[bytes, None]:
+        """The calls that are asked for as a file, newest first, piece by piece.
+
+        The memory that it takes does not grow with the calls. Calls that are let in from now on are
+        not in it. Raises InvalidRequest, before the first piece.
+        """
+        await self._in_flight.settle()
+        now_us = self._clock.now_us()
+        where, _ = await self._store.read(self._resolve, account_id, asked)
+        span = Span(where.span.since_us, min(where.span.until_us, now_us))
+        where = replace(where, span=span)
+        before, is_first = None, True
+        while is_first or before:
+            piece, before = await self._store.read(
+                _export_piece, account_id, where, form, before, is_first
+            )
+            is_first = False
+            yield piece
+
     async def get(self, account_id: str, request_id: str) -> Receipt:
         """One call's receipt. Raises NotFound for another account's call, as for a missing one."""
-        await self._in_flight.settle()
-        row = None
-        if is_id(request_id):
-            row = await self._store.read(rows.find_event, account_id, request_id)
-        if row is None:
+        found = await self.find(account_id, request_id)
+        if found is None:
             raise NotFound("There is no such call.")
+        return found
+
+    async def find(self, account_id: str, request_id: str) -> Receipt | None:
+        """The same, or None."""
+        if not is_id(request_id):
+            return None
+        await self._in_flight.settle()
+        row = await self._store.read(rows.find_event, account_id, request_id)
+        if row is None:
+            return None
         return Receipt(
             _view(row), row.price_version, row.input_picos, row.cached_picos, row.output_picos
         )
@@ -202,51 +250,33 @@ class UsageService:
         row = await self._store.read(
             usage_days.sum_all, account_id, since_us=since_us, api_key_id=api_key_id
         )
-        return _totals(row)
+        return totals_of(row)
 
-    async def summary(self, account_id: str, *, days: int) -> UsageSummary:
-        """What was used in the last ``days`` days, today among them. Raises InvalidRequest."""
-        since_us = self._since_us(days)
+    async def months(self, account_id: str) -> Months:
+        """What was used this month, and in the same part of the last one."""
         await self._in_flight.settle()
-        return await self._store.read(_summarise, account_id, since_us)
+        now_us = self._clock.now_us()
 
-    def _since_us(self, days: int) -> int:
-        if not 1 <= days <= PERIOD_DAYS_MAX:
-            raise InvalidRequest(f"A period has 1 to {PERIOD_DAYS_MAX} days.", param="days")
-        return (self._clock.now_us() // DAY_US - days + 1) * DAY_US
+        def transaction(conn: Connection) -> Months:
+            zone = get_zone(get_time_zone(conn, account_id))
+            this = named_span("month", zone, local_date(now_us, zone))
+            last = same_part_of_last_month(zone, now_us)
+            return Months(
+                sum_span(conn, account_id, UsageFilter(this)),
+                sum_span(conn, account_id, UsageFilter(last)),
+                last,
+                str(zone),
+            )
+
+        return await self._store.read(transaction)
 
 
 def _list(
-    conn: Connection, account_id: str, before: str | None, limit: int
+    conn: Connection, account_id: str, where: UsageFilter, before: str | None, limit: int
 ) -> tuple[list[UsageView], str | None]:
-    found = rows.list_events(conn, account_id, before=before, limit=limit + 1)
+    found = rows.list_events(conn, account_id, before=before, limit=limit + 1, where=where)
     page = [_view(row) for row in found[:limit]]
     return page, page[-1].request_id if len(found) > limit else None
-
-
-def _summarise(conn: Connection, account_id: str, since_us: int) -> UsageSummary:
-    most = NAMES_LISTED_MAX
-    totals = usage_days.sum_all(conn, account_id, since_us=since_us)
-    by_day = usage_days.sum_by_day(conn, account_id, since_us=since_us)
-    by_app = usage_days.sum_by_app(conn, account_id, since_us=since_us, limit=most)
-    by_model = usage_days.sum_by_model(conn, account_id, since_us=since_us, limit=most)
-    return UsageSummary(
-        since_us,
-        _totals(totals),
-        tuple((_date(row.starts_us), _totals(row)) for row in by_day),
-        tuple(AppUsage(row.app, row.last_used_us, _totals(row)) for row in by_app),
-        tuple(ModelUsage(row.model, row.tier, row.service_tier, _totals(row)) for row in by_model),
-    )
-
-
-def _date(starts_us: int) -> str:
-    return datetime.fromtimestamp(starts_us // SECOND_US, UTC).date().isoformat()
-
-
-def _totals(row: AnyRow) -> UsageTotals:
-    return UsageTotals(
-        row.calls, row.input_tokens, row.cached_tokens, row.output_tokens, row.charge_nanos
-    )
 
 
 def _view(row: AnyRow) -> UsageView:
@@ -272,3 +302,18 @@ def _view(row: AnyRow) -> UsageView:
         http_status=row.http_status,
         ip=row.ip,
     )
+
+
+def _export_piece(
+    conn: Connection,
+    account_id: str,
+    where: UsageFilter,
+    form: Format,
+    before: str | None,
+    is_first: bool,  # noqa: FBT001 - the store hands arguments on by position
+) -> tuple[bytes, str | None]:
+    """A piece of a file, written in the thread that reads it, and the cursor of the next."""
+    found = rows.list_events(conn, account_id, before=before, limit=EXPORT_ROWS + 1, where=where)
+    page = found[:EXPORT_ROWS]
+    following: str | None = page[-1].request_id if len(found) > EXPORT_ROWS else None
+    return write_piece(page, form, is_first=is_first, is_last=following is None), following

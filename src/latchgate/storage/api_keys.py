@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, cast, func, insert, select, text, update
 
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import Int64, accounts, api_keys, usage_days, usage_events
+from latchgate.storage.tables import Int64, accounts, api_keys, usage_days
 
 LIVE, PENDING, REPLACED, REVOKED = "live", "pending", "replaced", "revoked"
 USABLE = (LIVE, PENDING)
@@ -68,13 +68,13 @@ def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None
 
 
 def _with_usage(keys: Select[Any]) -> Select[Any]:
-    """A few keys, with what each has cost: the sums of its days, and its newest event."""
+    """A few keys, with what each has cost: the sums of its days, and the app that used it last."""
     chosen = keys.subquery("chosen")
-    used, newest = usage_days.c, usage_events.c
+    used, newest = usage_days.c, usage_days.alias("newest").c
     last_app = (
         select(newest.app)
         .where(newest.api_key_id == chosen.c.id)
-        .order_by(newest.started_us.desc())
+        .order_by(newest.last_used_us.desc())
         .limit(1)
         .scalar_subquery()
     )

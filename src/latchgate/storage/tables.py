@@ -4,7 +4,7 @@ people    users ─ memberships ─ accounts;  sessions, password_resets, invita
 keys      api_keys (a secret is kept as a peppered HMAC only)
 catalog   upstreams ─ models ─ prices (versions, never edited)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
-          usage_days (what a day's events add up to)
+          usage_days, usage_hours, usage_quarters (what the events of such a time add up to)
 engine    budgets ─ budget_windows;  epochs ─ leases
 """
 
@@ -40,9 +40,12 @@ Int64 = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _table(
-    name: str, *columns: Column[object] | CheckConstraint | Index | PrimaryKeyConstraint
+    name: str,
+    *columns: Column[object] | CheckConstraint | Index | PrimaryKeyConstraint,
+    is_key_the_table: bool = False,
 ) -> Table:
-    return Table(name, metadata, *columns, sqlite_strict=True)
+    with_rowid = not is_key_the_table
+    return Table(name, metadata, *columns, sqlite_strict=True, sqlite_with_rowid=with_rowid)
 
 
 def _int(name: str, *, null: bool = False, default: str | None = None) -> Column[object]:
@@ -314,27 +317,32 @@ usage_events = _table(
     _ref("posting_id", "postings.id", null=True),  # NULL only where nothing was charged
     CheckConstraint("charge_nanos BETWEEN 0 AND hold_nanos", name="charge"),
     Index("ix_usage_events_account_id_started_us", "account_id", "started_us"),
-    Index("ix_usage_events_api_key_id_started_us", "api_key_id", "started_us"),
     Index("ix_usage_events_posting_id", "posting_id"),
 )
 
-# What the events of a UTC day add up to: pages sum these rows, and the audit derives them again.
-usage_days = _table(
-    "usage_days",
-    _ref("account_id", "accounts.id"),
-    _int("starts_us"),
-    _ref("api_key_id", "api_keys.id"),
-    _text("app"),
-    _ref("price_id", "prices.id"),
-    _int("calls"),
-    _int("input_tokens"),
-    _int("cached_tokens"),
-    _int("output_tokens"),
-    _int("charge_nanos"),
-    _int("last_used_us"),
-    PrimaryKeyConstraint("account_id", "starts_us", "api_key_id", "app", "price_id"),
-    Index("ix_usage_days_api_key_id", "api_key_id"),
-)
+# What the events of a UTC day, an hour and a quarter hour add up to: pages sum these rows, and the
+# audit derives them again. A row is found by its key alone, so in SQLite the key is the table.
+COUNTED = ("calls", "input_tokens", "cached_tokens", "output_tokens", "charge_nanos")
+
+
+def _usage_sums(name: str, *indexes: Index) -> Table:
+    return _table(
+        name,
+        _ref("account_id", "accounts.id"),
+        _int("starts_us"),
+        _ref("api_key_id", "api_keys.id"),
+        _text("app"),
+        _ref("price_id", "prices.id"),
+        *(_int(name) for name in (*COUNTED, "last_used_us")),
+        PrimaryKeyConstraint("account_id", "starts_us", "api_key_id", "app", "price_id"),
+        *indexes,
+        is_key_the_table=True,
+    )
+
+
+usage_days = _usage_sums("usage_days", Index("ix_usage_days_api_key_id", "api_key_id"))
+usage_hours = _usage_sums("usage_hours")
+usage_quarters = _usage_sums("usage_quarters")
 
 # ── engine ──────────────────────────────────────────────────────────────────────────────────────
 budgets = _table(

@@ -1,8 +1,8 @@
-"""Usage by day: what the events of a day add up to, for each key, app and price version.
+"""What the events of a quarter hour, an hour and a day add up to, for each key, app and price.
 
 Pages sum these rows and not the events, so that what a page costs grows with days and apps and not
 with calls. They are written in the transaction that writes the events, and the audit derives them
-again. Days are UTC.
+again. Days are UTC; in any time zone a day and an hour begin with a quarter hour.
 """
 
 from __future__ import annotations
@@ -14,56 +14,59 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, cast, func, select, text
 
-from latchgate.clock import DAY_US
+from latchgate.clock import DAY_US, HOUR_US, QUARTER_US
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import Int64, models, prices, usage_days, usage_events
+from latchgate.storage.tables import COUNTED, Int64, models, prices, usage_days, usage_events
 
 _days = usage_days.c
 _COLUMNS = usage_days.c.keys()
 _KEY = [column.name for column in usage_days.primary_key]
-_COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "charge_nanos")
 #: What counts of an event, whose columns stand in their table's order.
 _PARTS = itemgetter(
     *map(
         usage_events.c.keys().index,
-        ("account_id", "api_key_id", "app", "price_id", "started_us", *_COUNTED),
+        ("account_id", "api_key_id", "app", "price_id", "started_us", *COUNTED[1:]),
     )
 )
 
 
-def _add_up(source: str) -> str:
+def _add_up(table: str, source: str) -> str:
     """The statement that adds a batch's sums to those that are there."""
-    added = [f"{name} = usage_days.{name} + excluded.{name}" for name in ("calls", *_COUNTED)]
+    added = [f"{name} = {table}.{name} + excluded.{name}" for name in COUNTED]
     newest = (
-        "last_used_us = CASE WHEN excluded.last_used_us > usage_days.last_used_us"
-        " THEN excluded.last_used_us ELSE usage_days.last_used_us END"
+        f"last_used_us = CASE WHEN excluded.last_used_us > {table}.last_used_us"
+        f" THEN excluded.last_used_us ELSE {table}.last_used_us END"
     )
     # "WHERE true" tells SQLite that ON CONFLICT is no join's condition.
     return (
-        f"INSERT INTO usage_days ({', '.join(_COLUMNS)}) SELECT {source} WHERE true"
+        f"INSERT INTO {table} ({', '.join(_COLUMNS)}) SELECT {source} WHERE true"
         f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {', '.join([*added, newest])}"
     )
 
 
 _VALUES = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS)))
-_ADD_JSON = text(_add_up(f"{_VALUES} FROM json_each(:rows)"))
-_ADD_RECORDS = text(
-    _add_up(
-        f"{', '.join(_COLUMNS)}"
-        " FROM json_populate_recordset(CAST(NULL AS usage_days), CAST(:rows AS json))"
-    )
+_FROM_JSON = f"{_VALUES} FROM json_each(?)"
+_FROM_RECORDS = (
+    f"{', '.join(_COLUMNS)}"
+    " FROM json_populate_recordset(CAST(NULL AS usage_days), CAST(:rows AS json))"
 )
+_ADD_JSON = {
+    name: _add_up(name, _FROM_JSON) for name in ("usage_quarters", "usage_hours", "usage_days")
+}
+_ADD_RECORDS = {name: text(_add_up(name, _FROM_RECORDS)) for name in _ADD_JSON}
+
+_Sums = dict[tuple[Any, ...], list[int]]
 
 
 def add_events(conn: Connection, events: Sequence[Sequence[Any]]) -> None:
-    """Add a batch of new events, columns in their table's order, to the sums of their days."""
-    sums: dict[tuple[Any, ...], list[int]] = {}
+    """Add a batch of new events, columns in their table's order, to the sums of their times."""
+    quarters: _Sums = {}
     # Calls in flight wait for Python's lock meanwhile, so this loop is written out.
     for account_id, key_id, app, price_id, started_us, *counted in map(_PARTS, events):
-        key = (account_id, started_us // DAY_US, key_id, app, price_id)
-        found = sums.get(key)
+        key = (account_id, started_us // QUARTER_US, key_id, app, price_id)
+        found = quarters.get(key)
         if found is None:
-            sums[key] = [1, *counted, started_us]
+            quarters[key] = [1, *counted, started_us]
             continue
         found[0] += 1
         found[1] += counted[0]
@@ -71,27 +74,41 @@ def add_events(conn: Connection, events: Sequence[Sequence[Any]]) -> None:
         found[3] += counted[2]
         found[4] += counted[3]
         found[5] = max(found[5], started_us)
+    hours = _together(quarters, HOUR_US // QUARTER_US)
+    _add(conn, "usage_quarters", quarters, QUARTER_US)
+    _add(conn, "usage_hours", hours, HOUR_US)
+    _add(conn, "usage_days", _together(hours, DAY_US // HOUR_US), DAY_US)
+
+
+def _together(parts: _Sums, count: int) -> _Sums:
+    """The same sums for ``count`` times as long; a batch seldom has more than one of them."""
+    wholes: _Sums = {}
+    for (account_id, number, *key), sums in parts.items():
+        whole = (account_id, number // count, *key)
+        found = wholes.get(whole)
+        if found is None:
+            wholes[whole] = sums
+        else:
+            added = [ours + theirs for ours, theirs in zip(found[:5], sums[:5], strict=True)]
+            wholes[whole] = [*added, max(found[5], sums[5])]
+    return wholes
+
+
+def _add(conn: Connection, table: str, sums: _Sums, width_us: int) -> None:
     # In one order, so that two processes that post at once never wait for each other in a ring.
-    rows = [(key[0], key[1] * DAY_US, *key[2:], *sums[key]) for key in sorted(sums)]
+    rows = [(key[0], key[1] * width_us, *key[2:], *sums[key]) for key in sorted(sums)]
     if conn.dialect.name == "postgresql":
         records = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        conn.execute(_ADD_RECORDS, {"rows": msgspec.json.encode(records).decode()})
+        conn.execute(_ADD_RECORDS[table], {"rows": msgspec.json.encode(records).decode()})
     else:
-        conn.execute(_ADD_JSON, {"rows": msgspec.json.encode(rows).decode()})
+        conn.exec_driver_sql(_ADD_JSON[table], (msgspec.json.encode(rows).decode(),))
 
 
 def _sums(account_id: str, since_us: int, *by: Any) -> Select[Any]:
     """What an account used from the day on that begins at ``since_us``, for each ``by``."""
-    counted = [
-        cast(func.coalesce(func.sum(_days[name]), 0), Int64).label(name)
-        for name in ("calls", *_COUNTED)
-    ]
+    counted = [cast(func.coalesce(func.sum(_days[name]), 0), Int64).label(name) for name in COUNTED]
     columns: list[Any] = [*by, *counted]
     return select(*columns).where(_days.account_id == account_id, _days.starts_us >= since_us)
-
-
-def _dearest_first(query: Select[Any], name: Any) -> Select[Any]:
-    return query.order_by(func.sum(_days.charge_nanos).desc(), func.sum(_days.calls).desc(), name)
 
 
 def sum_all(
@@ -102,33 +119,6 @@ def sum_all(
     if api_key_id is not None:
         query = query.where(_days.api_key_id == api_key_id)
     return conn.execute(query).one()
-
-
-def sum_by_day(conn: Connection, account_id: str, *, since_us: int) -> Sequence[AnyRow]:
-    """The same for each day that has calls, oldest first."""
-    query = _sums(account_id, since_us, _days.starts_us)
-    return conn.execute(query.group_by(_days.starts_us).order_by(_days.starts_us)).all()
-
-
-def sum_by_app(conn: Connection, account_id: str, *, since_us: int, limit: int) -> Sequence[AnyRow]:
-    """The same for each app, the dearest first."""
-    last_used = func.max(_days.last_used_us).label("last_used_us")
-    query = _sums(account_id, since_us, _days.app, last_used).group_by(_days.app)
-    return conn.execute(_dearest_first(query, _days.app).limit(limit)).all()
-
-
-def sum_by_model(
-    conn: Connection, account_id: str, *, since_us: int, limit: int
-) -> Sequence[AnyRow]:
-    """The same for each model with its tier and its calls' service tier, the dearest first."""
-    name, service_tier = models.c.name, prices.c.service_tier
-    query = (
-        _sums(account_id, since_us, name.label("model"), models.c.tier, service_tier)
-        .join(prices, prices.c.id == _days.price_id)
-        .join(models, models.c.id == prices.c.model_id)
-        .group_by(name, models.c.tier, service_tier)
-    )
-    return conn.execute(_dearest_first(query, name).order_by(service_tier).limit(limit)).all()
 
 
 def sum_in_days(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, or_, select, text
+from sqlalchemy import Connection, Select, or_, select, text
 
+from latchgate.domain.usage_spans import Span, UsageFilter
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import api_keys, models, prices, usage_events
+from latchgate.storage.usage_figures import find_newest_spans, inside, matching, spans_table
+
+_ALL = UsageFilter()
 
 _used = usage_events.c
 _COLUMNS = usage_events.c.keys()
@@ -74,24 +79,35 @@ def _with_terms() -> Select[Any]:
 
 
 def list_events(
-    conn: Connection, account_id: str, *, before: str | None, limit: int
+    conn: Connection,
+    account_id: str,
+    *,
+    before: str | None,
+    limit: int,
+    where: UsageFilter = _ALL,
 ) -> Sequence[AnyRow]:
-    """An account's events, newest first, older than the event ``before``."""
-    query = _with_terms().where(_used.account_id == account_id)
+    """The events of an account that a filter means, newest first, older than ``before``."""
+    span = where.span
+    query = _with_terms().where(_used.account_id == account_id, *matching(usage_events, where))
     if before is not None:
-        at_us = (
-            select(_used.started_us)
-            .where(_used.request_id == before, _used.account_id == account_id)
-            .scalar_subquery()
-        )
-        query = query.where(
-            or_(
-                _used.started_us < at_us,
-                and_(_used.started_us == at_us, _used.request_id < before),
+        at_us = conn.execute(
+            select(_used.started_us).where(
+                _used.request_id == before, _used.account_id == account_id
             )
-        )
+        ).scalar_one_or_none()
+        if at_us is None:
+            return []
+        span = Span(span.since_us, min(span.until_us, at_us + 1))
+        query = query.where(or_(_used.started_us < at_us, _used.request_id < before))
+    values = {}
+    if where.is_narrow:
+        found = find_newest_spans(conn, account_id, replace(where, span=span), calls=limit)
+        spans, values["pieces"] = spans_table(conn, account_id, found)
+        query = query.join(spans, inside(spans, usage_events, "started_us"))
+    else:
+        query = query.where(_used.started_us >= span.since_us, _used.started_us < span.until_us)
     order = (_used.started_us.desc(), _used.request_id.desc())
-    return conn.execute(query.order_by(*order).limit(limit)).all()
+    return conn.execute(query.order_by(*order).limit(limit), values).all()
 
 
 def find_event(conn: Connection, account_id: str, request_id: str) -> AnyRow | None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import date, datetime
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from latchgate.domain.money import format_usd
+from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price
+from latchgate.domain.usage_spans import NAME_CHARS_MAX, Named, Per, UsageAsked
 from latchgate.http.api.shapes import (
+    ID_CHARS_MAX,
     PAGE_ROWS_USUAL,
     Answered,
     Before,
@@ -22,9 +28,26 @@ from latchgate.http.api.shapes import (
     session_cookie,
 )
 from latchgate.http.sessions import LoggedIn, services_of
-from latchgate.services.usage import PERIOD_DAYS_MAX, UsageTotals, UsageView
+from latchgate.services.usage import UsageView
+from latchgate.services.usage_export import Format
+from latchgate.services.usage_summary import Split, UsageBar, UsageTotals
+
+_FROM = "The first day, as 2026-11-23, or a quarter hour in UTC, as 2026-11-23T14:15Z."
+_TO = "The last day, which is in it; or the quarter hour in UTC before which it ends."
 
 router = APIRouter(prefix="/usage", tags=["usage"], dependencies=[session_cookie])
+
+
+class CsvAnswer(StreamingResponse):
+    """A CSV file, piece by piece."""
+
+    media_type = "text/csv"
+
+
+class JsonAnswer(StreamingResponse):
+    """A JSON file, piece by piece."""
+
+    media_type = "application/json"
 
 
 class CallAnswered(Answered):
@@ -62,7 +85,7 @@ class ReceiptAnswered(CallAnswered):
 
 
 class TotalsAnswered(Answered):
-    """The sum of all of the account's calls."""
+    """What a set of calls adds up to."""
 
     calls: int
     input_tokens: int
@@ -72,10 +95,18 @@ class TotalsAnswered(Answered):
     charge_usd: str
 
 
-class DayAnswered(TotalsAnswered):
-    """What one day (UTC) adds up to."""
+class PartAnswered(TotalsAnswered):
+    """What of a bar one app, model or key (by id) used; null for apps that are not named."""
 
-    day: date
+    name: str | None
+
+
+class BarAnswered(TotalsAnswered):
+    """What a quarter hour, an hour, a day or a month of the account's time zone adds up to."""
+
+    since: datetime
+    until: datetime
+    parts: list[PartAnswered]
 
 
 class AppAnswered(TotalsAnswered):
@@ -93,38 +124,70 @@ class ModelAnswered(TotalsAnswered):
     service_tier: str
 
 
+class KeyAnswered(TotalsAnswered):
+    """What was used with one key."""
+
+    api_key_id: str
+    name: str
+    last_used_at: datetime
+
+
 class SummaryAnswered(Answered):
-    """A period's sum, and the same sum by day, by app and by model, the dearest first.
+    """A period's sum, and the same sum by time, by app, by model and by key, the dearest first.
 
     At most 50 apps are named; what the others used is in `other_apps`.
     """
 
     since: datetime
+    until: datetime
+    time_zone: str
+    per: str
     totals: TotalsAnswered
-    by_day: list[DayAnswered]
+    bars: list[BarAnswered]
     by_app: list[AppAnswered]
     other_apps: TotalsAnswered
     by_model: list[ModelAnswered]
+    by_key: list[KeyAnswered]
 
 
 class UsageAnswered(Answered):
-    """A page of calls, newest first; ``next`` is the following page's ``before``."""
+    """A page of calls, newest first; ``next`` is the following page's ``before``.
+
+    ``totals`` is the sum of all calls that the filters leave, not of the page.
+    """
 
     totals: TotalsAnswered
     data: list[CallAnswered]
     next: str | None
 
 
+def _asked(
+    period: Annotated[
+        Named | None, Query(description="A period of the account's time zone, up to now.")
+    ] = None,
+    first: Annotated[str, Query(alias="from", max_length=32, description=_FROM)] = "",
+    last: Annotated[str, Query(alias="to", max_length=32, description=_TO)] = "",
+    model: Annotated[str, Query(max_length=NAME_CHARS_MAX)] = "",
+    app: Annotated[str, Query(max_length=NAME_CHARS_MAX)] = "",
+    key: Annotated[str, Query(max_length=ID_CHARS_MAX, description="A key's id.")] = "",
+) -> UsageAsked:
+    return UsageAsked(period or "", first, last, model, app, key)
+
+
+Asked = Annotated[UsageAsked, Depends(_asked)]
+
+
 @router.get("", operation_id="listUsage")
 async def list_usage(
     request: Request,
     identity: LoggedIn,
+    asked: Asked,
     before: Before = None,
     limit: Limit = PAGE_ROWS_USUAL,
 ) -> UsageAnswered:
-    """The account's calls and their sum."""
-    found = await services_of(request).usage.overview(
-        identity.account_id, before=before, limit=limit, days=1
+    """The account's calls and their sum: all of them, or those of a period, model, app or key."""
+    found = await services_of(request).usage.page(
+        identity.account_id, before=before, limit=limit, asked=asked
     )
     return UsageAnswered(
         totals=TotalsAnswered(**_totals(found.totals)),
@@ -137,19 +200,21 @@ async def list_usage(
 async def get_summary(
     request: Request,
     identity: LoggedIn,
-    days: Annotated[
-        int, Query(ge=1, le=PERIOD_DAYS_MAX, description="Days (UTC) up to now, with today.")
-    ] = 30,
+    asked: Asked,
+    split: Annotated[Split, Query(description="What each bar is parted by.")] = "app",
+    per: Annotated[Per | None, Query(description="How long a bar is; else what suits.")] = None,
 ) -> SummaryAnswered:
-    """What the account used in the last days, and which app and model used it."""
-    found = await services_of(request).usage.summary(identity.account_id, days=days)
+    """What the account used in a period (this month unless said), and what used it."""
+    found = await services_of(request).usage.summary(
+        identity.account_id, asked=replace(asked, usual="month"), split=split, per=per
+    )
     return SummaryAnswered(
-        since=at(found.since_us),
+        since=at(found.where.span.since_us),
+        until=at(found.where.span.until_us),
+        time_zone=found.time_zone,
+        per=found.per,
         totals=TotalsAnswered(**_totals(found.totals)),
-        by_day=[
-            DayAnswered(day=date.fromisoformat(day), **_totals(totals))
-            for day, totals in found.by_day
-        ],
+        bars=[_bar(bar) for bar in found.bars],
         by_app=[
             AppAnswered(app=row.app, last_used_at=at(row.last_used_us), **_totals(row.totals))
             for row in found.by_app
@@ -164,7 +229,56 @@ async def get_summary(
             )
             for row in found.by_model
         ],
+        by_key=[
+            KeyAnswered(
+                api_key_id=row.api_key_id,
+                name=row.name,
+                last_used_at=at(row.last_used_us),
+                **_totals(row.totals),
+            )
+            for row in found.by_key
+        ],
     )
+
+
+def _bar(bar: UsageBar) -> BarAnswered:
+    parts = [PartAnswered(name=name, **_totals(totals)) for name, totals in bar.parts.items()]
+    return BarAnswered(
+        since=at(bar.span.since_us),
+        until=at(bar.span.until_us),
+        parts=parts,
+        **_totals(bar.totals),
+    )
+
+
+@router.get("/export.csv", operation_id="exportUsageAsCsv", response_class=CsvAnswer)
+async def export_csv(request: Request, identity: LoggedIn, asked: Asked) -> Response:
+    """The calls that are asked for as a CSV file, newest first."""
+    return await _export(request, identity, asked, "csv")
+
+
+@router.get("/export.json", operation_id="exportUsageAsJson", response_class=JsonAnswer)
+async def export_json(request: Request, identity: LoggedIn, asked: Asked) -> Response:
+    """The calls that are asked for as a JSON file, newest first."""
+    return await _export(request, identity, asked, "json")
+
+
+async def _export(
+    request: Request, identity: Identity, asked: UsageAsked, form: Format
+) -> Response:
+    """A file that is sent as it is read; its first piece is awaited, for it may be refused."""
+    pieces = services_of(request).usage.export(identity.account_id, asked=asked, form=form)
+    first = await anext(pieces)
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    kind = CsvAnswer if form == "csv" else JsonAnswer
+    named = {"content-disposition": f'attachment; filename="latchgate-calls.{form}"'}
+    return kind(all_pieces(), headers=named)
 
 
 @router.get("/{call_id}", operation_id="getCall")
