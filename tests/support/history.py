@@ -23,14 +23,14 @@ _QUARTER_US, _HOUR_US, _DAY_US = 900_000_000, 3_600_000_000, 86_400_000_000
 _NUMBERS = {
     "sqlite": """WITH RECURSIVE numbers(n) AS
                  (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :calls)""",
-    "postgresql": "WITH numbers(n) AS (SELECT generate_series(0, :calls - 1))",
+    "postgresql": "WITH numbers(n) AS (SELECT generate_series(CAST(0 AS bigint), :calls - 1))",
 }
 #: Spreads neighbouring numbers: a multiplicative hash, Knuth's constant.
 _HASH = "((n * 2654435761) % 4294967296)"
 _EVENTS = f"""
     INSERT INTO usage_events
     {{numbers}}
-    SELECT 'req_' || substr('00000000000000000000000000' || n, -26), :account,
+    SELECT 'req_' || substr('00000000000000000000000000' || n, length('' || n) + 1), :account,
            CASE WHEN n * 2 < :calls THEN :old_key ELSE :new_key END,
            'prc_' || ({_HASH} % 3), CASE {_HASH} % 3 WHEN 0 THEN 'small' WHEN 1 THEN 'middle'
            ELSE 'large' END,
