@@ -37,7 +37,8 @@ _EVENTS = f"""
            CASE WHEN n % :rarely = :rarely / 2 THEN :rare_app ELSE
              CASE {_HASH} / 16 % 8 WHEN 0 THEN 'curl' WHEN 1 THEN 'Playground' WHEN 2 THEN
              'Help desk' WHEN 3 THEN 'Help desk' ELSE 'Letter desk' END END,
-           n % 4000, n % 1000, {_HASH} % 700, 1000000000, n % 977 * 1000, 0,
+           n % 4000, n % 1000, {_HASH} % 700, 1000000000,
+           2 * (n % 4000) - n % 1000 + 4 * ({_HASH} % 700), 0,
            'answered', 'upstream', 1, 200, :start + n * :step, :start + n * :step + 900000,
            :start + n * :step + 2000000, '192.0.2.7', NULL
     FROM numbers"""
@@ -88,7 +89,7 @@ def _write_catalog(conn: Connection, account_id: str) -> None:
             text(
                 """INSERT INTO prices (id, model_id, version, input_picos, cached_picos,
                      output_picos, effective_from_us)
-                   VALUES ('prc_' || :n, 'mdl_' || :n, 1, 1000, 100, 2000, 1)"""
+                   VALUES ('prc_' || :n, 'mdl_' || :n, 1, 2000, 1000, 4000, 1)"""
             ),
             values,
         )

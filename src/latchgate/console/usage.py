@@ -91,8 +91,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         before=address["before"] or None,
         limit=CALLS_PER_PAGE,
     )
-    summary = found.summary
-    span, zone = summary.where.span, get_zone(summary.time_zone)
+    summary, span, zone = found.summary, found.where.span, get_zone(found.time_zone)
     period = address["period"] if address["period"] in PERIODS else PERIOD_USUAL
     first, last = local_date(span.since_us, zone), local_date(span.until_us - 1, zone)
     return page(
@@ -102,7 +101,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         address=address,
         found=found,
         summary=summary,
-        chart=draw(summary, shown, split),
+        chart=draw(summary, shown, split) if summary else None,
         split=split,
         shown=shown,
         pers=[per for per in PER if can_cut(span, per)],

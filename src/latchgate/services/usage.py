@@ -103,8 +103,11 @@ class UsageOverview:
 
     calls: list[UsageView]
     following: str | None
-    summary: UsageSummary
+    where: UsageFilter
+    time_zone: str
     choices: Choices
+    #: None for a page of older calls, which is the same list further on.
+    summary: UsageSummary | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +180,12 @@ class UsageService:
         def transaction(conn: Connection) -> UsageOverview:
             where, zone = self._resolve(conn, account_id, asked)
             bars = check_bars(where, per)
-            summary = summarise(conn, account_id, where, zone=zone, per=bars, split=split)
             calls = _list(conn, account_id, where, before, limit)
-            return UsageOverview(*calls, summary, list_choices(conn, account_id, where.span))
+            choices = list_choices(conn, account_id, where.span)
+            summary = None
+            if before is None:
+                summary = summarise(conn, account_id, where, zone=zone, per=bars, split=split)
+            return UsageOverview(*calls, where, str(zone), choices, summary)
 
         return await self._store.read(transaction)
 
