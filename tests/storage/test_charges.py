@@ -193,7 +193,7 @@ async def test_a_charge_to_a_window_that_is_not_there_is_refused(
     bank: Bank, windows: tuple[Window, ...]
 ) -> None:
     await bank.add_budget("bgt_day", 400)
-    with pytest.raises(LookupError, match="0 rows for window Window"):
+    with pytest.raises(LookupError, match=r"rows for (window|2 windows)"):
         await _post(bank, bank.closed(100, bank.credit, *windows))
     assert await bank.figures() == Figures(1000, 0, 600, 1000)
 
@@ -202,7 +202,7 @@ async def test_a_charge_to_a_window_without_a_lease_is_refused(bank: Bank) -> No
     day = await bank.add_budget("bgt_day", 400)
     await _lease(bank, day, 50)
     await bank.change("DELETE FROM leases WHERE budget_id = 'bgt_day'")
-    with pytest.raises(LookupError, match="0 rows for window Window"):
+    with pytest.raises(LookupError, match=r"rows for (window|2 windows)"):
         await _post(bank, bank.closed(20, bank.credit, day))
 
 

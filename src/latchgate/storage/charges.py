@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
 from latchgate.domain.windows import Window
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
-from latchgate.storage.leases import advance_offset, expect_one, move_lease
-from latchgate.storage.ledger import post
+from latchgate.storage.leases import advance_offset, expect_each, move_leases
+from latchgate.storage.ledger import post_new
 from latchgate.storage.tables import budget_windows, budgets
 from latchgate.storage.usage_days import add_events
 from latchgate.storage.usage_events import insert_events
 
 _windows = budget_windows.c
+#: Bound once: to build a statement costs more than to run it.
+_SPEND = (
+    update(budget_windows)
+    .where(
+        _windows.budget_id == bindparam("of_budget_id"),
+        _windows.starts_us == bindparam("of_starts_us"),
+    )
+    .values(
+        spent_nanos=_windows.spent_nanos + bindparam("leased") + bindparam("beside"),
+        leased_nanos=_windows.leased_nanos - bindparam("leased"),
+        ceiling_nanos=_windows.ceiling_nanos + bindparam("beside"),
+    )
+)
 
 
 @dataclass(slots=True)
@@ -53,8 +66,7 @@ def post_calls(
         insert_events(conn, events)
         add_events(conn, events)
     spent = _spent(conn, [record for record in records if record.charge_nanos])
-    for window, amounts in spent.items():
-        _spend(conn, epoch_id, window, amounts)
+    _spend(conn, epoch_id, spent)
     return spent
 
 
@@ -101,20 +113,27 @@ def _running_windows(
     return running
 
 
-def _spend(conn: Connection, epoch_id: str, window: Window, amounts: Spent) -> None:
-    """Turn leased into spent: the charges that the journal has made durable."""
-    spent = conn.execute(
-        update(budget_windows)
-        .where(_windows.budget_id == window.budget_id, _windows.starts_us == window.starts_us)
-        .values(
-            spent_nanos=_windows.spent_nanos + amounts.leased_nanos + amounts.beside_nanos,
-            leased_nanos=_windows.leased_nanos - amounts.leased_nanos,
-            ceiling_nanos=_windows.ceiling_nanos + amounts.beside_nanos,
-        )
+def _spend(conn: Connection, epoch_id: str, spent: Mapping[Window, Spent]) -> None:
+    """Turn leased into spent, in all windows at once: charges that the journal has made durable."""
+    if not spent:
+        return
+    # In one order, so that two processes that post at once never wait for each other in a ring.
+    windows = sorted(spent, key=lambda window: (window.budget_id, window.starts_us))
+    changed = conn.execute(
+        _SPEND,
+        [
+            {
+                "of_budget_id": window.budget_id,
+                "of_starts_us": window.starts_us,
+                "leased": spent[window].leased_nanos,
+                "beside": spent[window].beside_nanos,
+            }
+            for window in windows
+        ],
     )
-    expect_one(spent.rowcount, window)
-    if amounts.leased_nanos:
-        move_lease(conn, epoch_id, window, -amounts.leased_nanos)
+    expect_each(changed.rowcount, windows)
+    from_leases = {w: -spent[w].leased_nanos for w in windows if spent[w].leased_nanos}
+    move_leases(conn, epoch_id, from_leases)
 
 
 def post_interrupted(conn: Connection, records: Sequence[OpenRecord], *, now_us: int) -> None:
@@ -134,14 +153,14 @@ def _post_charges(conn: Connection, records: Sequence[CloseRecord], now_us: int)
         if record.overrun_nanos:
             overruns.append(record.overrun_nanos)
     posting_ids = {account_id: new_id("pst", now_us) for account_id in charges}
-    for account_id, amounts in charges.items():
-        posting = ledger.usage_posting(
-            posting_ids[account_id], account_id, sum(amounts), len(amounts)
-        )
-        post(conn, posting, now_us=now_us)
+    postings = [
+        ledger.usage_posting(posting_ids[account_id], account_id, sum(amounts), len(amounts))
+        for account_id, amounts in charges.items()
+    ]
     if overruns:
-        posting = ledger.overrun_posting(new_id("pst", now_us), sum(overruns), len(overruns))
-        post(conn, posting, now_us=now_us)
+        posting_id = new_id("pst", now_us)
+        postings.append(ledger.overrun_posting(posting_id, sum(overruns), len(overruns)))
+    post_new(conn, postings, now_us=now_us)
     return posting_ids
 
 

@@ -6,9 +6,9 @@ A guarded UPDATE takes a slice only while ``spent + leased + n <= limit``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from latchgate.domain.windows import Window
 from latchgate.storage.budgets import open_window
@@ -16,6 +16,15 @@ from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import budget_windows, epochs, leases
 
 _windows = budget_windows.c
+_MOVE = (
+    update(leases)
+    .where(
+        leases.c.epoch_id == bindparam("of_epoch_id"),
+        leases.c.budget_id == bindparam("of_budget_id"),
+        leases.c.starts_us == bindparam("of_starts_us"),
+    )
+    .values(leased_nanos=leases.c.leased_nanos + bindparam("moved"))
+)
 
 
 def open_epoch(conn: Connection, *, epoch_id: str, now_us: int) -> None:
@@ -141,16 +150,31 @@ def _move_leased(conn: Connection, window: Window, amount_nanos: int) -> None:
 
 def move_lease(conn: Connection, epoch_id: str, window: Window, amount_nanos: int) -> None:
     """Change what an epoch has of a window; its window's ``leased`` is moved beside it."""
-    moved = conn.execute(
-        update(leases)
-        .where(
-            leases.c.epoch_id == epoch_id,
-            leases.c.budget_id == window.budget_id,
-            leases.c.starts_us == window.starts_us,
-        )
-        .values(leased_nanos=leases.c.leased_nanos + amount_nanos)
-    )
-    expect_one(moved.rowcount, window)
+    move_leases(conn, epoch_id, {window: amount_nanos})
+
+
+def move_leases(conn: Connection, epoch_id: str, amounts: Mapping[Window, int]) -> None:
+    """The same for several windows, with one statement."""
+    if not amounts:
+        return
+    rows = [
+        {
+            "of_epoch_id": epoch_id,
+            "of_budget_id": window.budget_id,
+            "of_starts_us": window.starts_us,
+            "moved": amount_nanos,
+        }
+        for window, amount_nanos in amounts.items()
+    ]
+    expect_each(conn.execute(_MOVE, rows).rowcount, list(amounts))
+
+
+def expect_each(count: int, windows: Sequence[Window]) -> None:
+    """Raise LookupError unless a statement met exactly these windows' rows."""
+    if len(windows) == 1:
+        expect_one(count, windows[0])
+    elif count != len(windows):
+        raise LookupError(f"{count} rows for {len(windows)} windows: {list(windows[:5])}")
 
 
 def expect_one(count: int, window: Window) -> None:

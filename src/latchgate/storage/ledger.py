@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
@@ -19,6 +19,12 @@ from latchgate.storage.tables import (
     ledger_accounts,
     ledger_entries,
     postings,
+)
+
+_MOVE_BALANCE = (
+    update(ledger_accounts)
+    .where(ledger_accounts.c.id == bindparam("of_id"))
+    .values(balance_nanos=ledger_accounts.c.balance_nanos + bindparam("moved"))
 )
 
 
@@ -53,35 +59,52 @@ def open_account_books(conn: Connection, *, account_id: str, now_us: int) -> Non
 
 def post(conn: Connection, posting: ledger.Posting, *, now_us: int) -> bool:
     """Write a posting and move its balances. False: it is there already, and nothing changed."""
-    is_new = insert_once(
-        conn,
-        postings,
-        id=posting.id,
-        kind=posting.kind,
-        account_id=posting.account_id,
-        amount_nanos=posting.amount_nanos,
-        created_us=now_us,
-        actor=posting.actor,
-        note=posting.note,
-    )
+    is_new = insert_once(conn, postings, **_row(posting, now_us))
     if not is_new:
         return False
-    for ledger_account_id, amount_nanos in posting.entries:
-        conn.execute(
-            insert(ledger_entries).values(
-                posting_id=posting.id,
-                ledger_account_id=ledger_account_id,
-                amount_nanos=amount_nanos,
-            )
-        )
-        moved = conn.execute(
-            update(ledger_accounts)
-            .filter_by(id=ledger_account_id)
-            .values(balance_nanos=ledger_accounts.c.balance_nanos + amount_nanos)
-        )
-        if moved.rowcount != 1:
-            raise LookupError(f"no ledger account {ledger_account_id}")
+    _enter(conn, [posting])
     return True
+
+
+def post_new(conn: Connection, new: Sequence[ledger.Posting], *, now_us: int) -> None:
+    """Write postings whose ids nobody has had before, a statement for all of a kind of row."""
+    if new:
+        conn.execute(insert(postings), [_row(posting, now_us) for posting in new])
+        _enter(conn, new)
+
+
+def _row(posting: ledger.Posting, now_us: int) -> dict[str, object]:
+    return {
+        "id": posting.id,
+        "kind": posting.kind,
+        "account_id": posting.account_id,
+        "amount_nanos": posting.amount_nanos,
+        "created_us": now_us,
+        "actor": posting.actor,
+        "note": posting.note,
+    }
+
+
+def _enter(conn: Connection, new: Sequence[ledger.Posting]) -> None:
+    """Write the entries of postings, and move each balance once."""
+    moved: dict[str, int] = {}
+    entries: list[dict[str, object]] = []
+    for posting in new:
+        for ledger_account_id, amount_nanos in posting.entries:
+            moved[ledger_account_id] = moved.get(ledger_account_id, 0) + amount_nanos
+            entries.append(
+                {
+                    "posting_id": posting.id,
+                    "ledger_account_id": ledger_account_id,
+                    "amount_nanos": amount_nanos,
+                }
+            )
+    # In one order, so that two processes that post at once never wait for each other in a ring.
+    balances = [{"of_id": id_, "moved": moved[id_]} for id_ in sorted(moved)]
+    found = conn.execute(_MOVE_BALANCE, balances).rowcount
+    if found != len(balances):
+        raise LookupError(f"{found} of the ledger accounts {sorted(moved)[:5]}…")
+    conn.execute(insert(ledger_entries), entries)
 
 
 def post_credit(
