@@ -81,9 +81,10 @@ def test_premium_is_off_until_its_owner_switches_it_on(
     ask(sdk, "dear")
     _ask_ahead(sdk)
     page.get_by_role("link", name="Usage").first.click()
-    for region in ("By model", "All calls"):
-        expect(page.get_by_role("region", name=region)).to_contain_text("Premium")
-        expect(page.get_by_role("region", name=region)).to_contain_text("Priority")
+    page.get_by_role("link", name="Model", exact=True).click()
+    for region in ("By model", "Calls"):
+        expect(page.get_by_role("region", name=region, exact=True)).to_contain_text("Premium")
+        expect(page.get_by_role("region", name=region, exact=True)).to_contain_text("Priority")
 
     page.get_by_role("link", name="Limits").first.click()
     page.get_by_role("button", name="Switch off").last.click()  # the key's
