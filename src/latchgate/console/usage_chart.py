@@ -98,8 +98,13 @@ def draw(summary: UsageSummary, shown: Shown, split: Split) -> Chart:
     top = _round_up(max((value(bar.totals) for bar in summary.bars), default=0))
     zone = ZoneInfo(summary.time_zone)
     every = -(-len(summary.bars) // _LABELS_MAX)
+
+    def is_ticked(number: int) -> bool:
+        """Whether a bar has a label: those that have room for one up to the next, or the end."""
+        return number % every == 0 and number + every <= len(summary.bars)
+
     bars = tuple(
-        _bar(bar, shown, series, top=top, zone=zone, per=summary.per, is_ticked=n % every == 0)
+        _bar(bar, shown, series, top=top, zone=zone, per=summary.per, is_ticked=is_ticked(n))
         for n, bar in enumerate(summary.bars)
     )
     return Chart(
