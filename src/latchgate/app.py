@@ -7,7 +7,9 @@ every change that a service makes, and tells the services what is in flight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -15,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from latchgate.clock import Clock, SystemClock
 from latchgate.config import Settings
 from latchgate.data_directory import DataDirectory
-from latchgate.domain.errors import Conflict
 from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
@@ -25,6 +26,7 @@ from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport, audit
 from latchgate.services.audit_log import AuditLog
+from latchgate.services.backups import copy_database
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
@@ -42,8 +44,11 @@ from latchgate.services.usage import UsageService
 from latchgate.services.vault import Vault, load_or_create_secret
 from latchgate.storage.ledger import open_platform_books
 from latchgate.storage.schema import migrate
-from latchgate.storage.store import Store
+from latchgate.storage.store import Store, unavailable
 from latchgate.upstream.connection import Deadlines
+
+if TYPE_CHECKING:
+    from latchgate.storage.copies import DatabaseCopy
 
 log = structlog.get_logger()
 
@@ -62,12 +67,18 @@ class World:
     passwords: Passwords
     services: Services
     engine: Engine | None
+    _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def audit(self) -> AuditReport:
         """Derive every figure again from its rows, after posting what is in flight."""
         if self.engine is not None:
             await self.engine.drain.flush()
         return await self.store.read(audit, journal_folder=self.data.journal)
+
+    async def copy_database(self) -> DatabaseCopy:
+        """Copy the database into the data directory, for a backup; one copy at a time."""
+        async with self._copying:
+            return await copy_database(self.store, self.data)
 
     async def close(self) -> None:
         """Post what is left, close everything, and give the data directory back."""
@@ -121,9 +132,7 @@ async def _open_store(settings: Settings, data: DataDirectory) -> Store:
         await store.write(migrate)
     except OperationalError as error:
         store.close()
-        raise Conflict(
-            f"The database can't be used: {str(error.orig).strip()}", code="database_unavailable"
-        ) from error
+        raise unavailable(error) from error
     return store
 
 

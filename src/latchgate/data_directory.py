@@ -6,6 +6,7 @@ DATA/
 ├── pepper, vault.key   the server's secrets, 0600, never in the database
 ├── control.sock        how the command line speaks to a running server, 0600
 ├── outbox/             mail, where no SMTP server is configured
+├── backup/             the database's copy, while a backup is made of it
 └── lock                held by the process that has the directory
 """
 
@@ -29,6 +30,7 @@ class DataDirectory:
         self.vault_key = path / "vault.key"
         self.control_socket = path / "control.sock"
         self.outbox = path / "outbox"
+        self.backup = path / "backup"
         self._lock: int | None = None
 
     def take(self) -> None:

@@ -7,8 +7,14 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from latchgate.app import open_world
+from latchgate.config import Settings
+from latchgate.config.settings import EmbeddedSettings, StorageSettings
+from latchgate.domain.people import CLI
+from latchgate.services.catalog import ModelTerms
 from tests.support.model_server import (
     Received,
     chunk,
@@ -24,6 +30,10 @@ from tests.support.model_server import (
 HANG = "hang"
 #: 0.10 and 0.40 USD per million tokens, in nano-USD a token.
 INPUT_NANOS, OUTPUT_NANOS = 100, 400
+PASSWORD = "seven quiet violet llamas"
+RICH_NANOS = 5_000_000_000
+#: Enough for some ten calls: it runs dry in the middle of a storm.
+POOR_NANOS = 80_000
 
 
 @dataclass
@@ -178,3 +188,34 @@ async def wait_until(is_so: Callable[[], bool]) -> None:
 def dice_of(seed: int) -> random.Random:
     """Chance that falls the same way in every run."""
     return random.Random(seed)  # noqa: S311 - nothing is secret here
+
+
+async def prepare(data: Path, base_url: str, storage_url: str = "") -> tuple[str, str]:
+    """Two accounts, a model and a key each, through the public functions; the keys' secrets."""
+    world = await open_world(
+        Settings(
+            data_dir=data,
+            storage=StorageSettings(url=storage_url),
+            embedded=EmbeddedSettings(enabled=False),
+        ),
+    )
+    services = world.services
+    await services.catalog.add_upstream("fake", base_url=base_url, api_key=None)
+    await services.catalog.add_model(
+        "m",
+        upstream="fake",
+        upstream_model=None,
+        tier="standard",
+        context_tokens=8192,
+        output_tokens_max=1000,
+        terms=ModelTerms(100_000, 20_000, 400_000),
+    )
+    secrets = []
+    for email, nanos in (("rich@example.com", RICH_NANOS), ("poor@example.com", POOR_NANOS)):
+        account = await services.accounts.create(
+            email, PASSWORD, is_operator=False, credit_nanos=nanos, actor=CLI.actor
+        )
+        key = await services.api_keys.create(account.account_id, "test", caller=CLI)
+        secrets.append(key.secret)
+    await world.close()
+    return secrets[0], secrets[1]

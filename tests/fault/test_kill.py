@@ -13,20 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from latchgate.app import open_world
-from latchgate.config import Settings
-from latchgate.config.settings import EmbeddedSettings
-from latchgate.domain.people import CLI
-from latchgate.services.catalog import ModelTerms
-from tests.fault.crowd import Crowd, Seen, SlowModel, cost_for, dice_of, wait_until
+from tests.fault.crowd import (
+    POOR_NANOS,
+    RICH_NANOS,
+    Crowd,
+    Seen,
+    SlowModel,
+    cost_for,
+    dice_of,
+    prepare,
+    wait_until,
+)
 from tests.support.model_server import ModelServer
 from tests.support.server import ServerProcess
 
 pytestmark = pytest.mark.anyio
-PASSWORD = "seven quiet violet llamas"
-RICH_NANOS = 5_000_000_000
-#: Enough for some ten calls: it runs dry in the middle of a storm.
-POOR_NANOS = 80_000
 
 
 @dataclass
@@ -113,38 +114,11 @@ class Town:
         return len(charges)
 
 
-async def _prepare(data: Path, base_url: str) -> tuple[str, str]:
-    """Two accounts, a model and a key each, through the public functions; the keys' secrets."""
-    world = await open_world(
-        Settings(data_dir=data, embedded=EmbeddedSettings(enabled=False)),
-    )
-    services = world.services
-    await services.catalog.add_upstream("fake", base_url=base_url, api_key=None)
-    await services.catalog.add_model(
-        "m",
-        upstream="fake",
-        upstream_model=None,
-        tier="standard",
-        context_tokens=8192,
-        output_tokens_max=1000,
-        terms=ModelTerms(100_000, 20_000, 400_000),
-    )
-    secrets = []
-    for email, nanos in (("rich@example.com", RICH_NANOS), ("poor@example.com", POOR_NANOS)):
-        account = await services.accounts.create(
-            email, PASSWORD, is_operator=False, credit_nanos=nanos, actor=CLI.actor
-        )
-        key = await services.api_keys.create(account.account_id, "test", caller=CLI)
-        secrets.append(key.secret)
-    await world.close()
-    return secrets[0], secrets[1]
-
-
 @asynccontextmanager
 async def _town(folder: Path, seed: int, **settings: str) -> AsyncIterator[Town]:
     model_server = ModelServer(SlowModel(dice_of(seed)))
     await model_server.start()
-    rich, poor = await _prepare(folder / "data", model_server.base_url)
+    rich, poor = await prepare(folder / "data", model_server.base_url)
     server = ServerProcess(folder / "data", "--no-embedded-model", **settings)
     town = Town(server, Crowd(server.port, rich, poor))
     try:

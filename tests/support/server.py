@@ -83,7 +83,7 @@ class ServerProcess:
         return self.process.wait(timeout=60)
 
     def cli(self, *words: str, stdin: str = "") -> Any:
-        """Run a command on the same data directory; its JSON."""
+        """Run a command on the same data directory, with the server's settings; its JSON."""
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "latchgate.cli", *words),
@@ -92,7 +92,7 @@ class ServerProcess:
             input=stdin,
             capture_output=True,
             text=True,
-            env=environment(),
+            env=environment(**self._settings),
             cwd=ROOT,
             check=False,
         )

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from latchgate.cli import accounts, bench, catalog, limits, server
+from latchgate.cli import accounts, backups, bench, catalog, limits, server
 from latchgate.cli.output import NobodyReads, print_error
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NotOurServer
@@ -51,6 +51,8 @@ def build() -> typer.Typer:
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")
     app.command("audit")(server.audit)
+    app.command("backup")(backups.backup)
+    app.command("restore")(backups.restore)
     app.command("doctor")(server.doctor)
     app.command("bench")(bench.bench)
     app.add_typer(server.config_app, name="config")

@@ -11,6 +11,7 @@ import getpass
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,6 +70,12 @@ class Place:
 
     def perform(self, verb: str, **args: object) -> dict[str, Any]:
         """Do what ``verb`` says, through the running server or directly."""
+        return self.reach(verb, args, lambda: self._perform_directly(verb, args))
+
+    def reach(
+        self, verb: str, args: dict[str, object], directly: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Have a running server do what ``verb`` says, or do ``directly`` when none runs."""
         from latchgate.http.control_client import NobodyListens, ask  # noqa: PLC0415
 
         deadline_s = time.monotonic() + BUSY_WAIT_S
@@ -78,23 +85,32 @@ class Place:
             except NobodyListens:
                 pass
             try:
-                return self._perform_directly(verb, args)
+                return directly()
             except LatchgateError as refusal:
                 # Another process holds the directory: a server that starts or stops, or a command.
                 if refusal.code != "data_dir_in_use" or time.monotonic() > deadline_s:
                     raise
             time.sleep(0.1)
 
-    def _perform_directly(self, verb: str, args: dict[str, object]) -> dict[str, Any]:
-        if verb not in BEGINNERS and not self.data_dir.is_dir():
+    def must_exist(self) -> None:
+        """Raise InvalidRequest when there is no such data directory."""
+        if not self.data_dir.is_dir():
             raise InvalidRequest(
                 f"There is no data directory {self.data_dir}. Name it with --data.", param="data"
             )
-        settings = self.read_settings().settings
+
+    def _perform_directly(self, verb: str, args: dict[str, object]) -> dict[str, Any]:
+        if verb not in BEGINNERS:
+            self.must_exist()
+        return asyncio.run(_run_once(self.settings_and_logs(), verb, args))
+
+    def settings_and_logs(self) -> Settings:
+        """All settings, for a command that does by itself what a server would; it logs as one."""
         from latchgate.observe import logs  # noqa: PLC0415
 
+        settings = self.read_settings().settings
         logs.configure("warning", settings.log.format)
-        return asyncio.run(_run_once(settings, verb, args))
+        return settings
 
 
 async def _run_once(settings: Settings, verb: str, args: dict[str, object]) -> dict[str, Any]:

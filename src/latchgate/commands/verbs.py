@@ -7,8 +7,8 @@ does.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from latchgate import __version__
 from latchgate.commands import answers
@@ -21,44 +21,11 @@ from latchgate.domain.people import CLI
 from latchgate.domain.prices import parse_price
 
 if TYPE_CHECKING:
-    from latchgate.config import Settings
+    from latchgate.commands.world import World
     from latchgate.services.accounts import AccountView
-    from latchgate.services.bundle import Services
     from latchgate.services.catalog import ModelTerms
 
 POSTINGS_SHOWN_MAX = 50
-
-
-class Report(Protocol):
-    """What an audit found."""
-
-    @property
-    def findings(self) -> Sequence[str]:
-        """One sentence for each disagreement."""
-        ...
-
-    @property
-    def checked(self) -> Mapping[str, int]:
-        """How many of what were checked."""
-        ...
-
-
-class World(Protocol):
-    """What a verb is given: the services, and the audit that needs more than they."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings that the world was built from."""
-        ...
-
-    @property
-    def services(self) -> Services:
-        """The use cases."""
-        ...
-
-    async def audit(self) -> Report:
-        """Derive every balance again from its rows, and compare."""
-        ...
 
 
 async def run(world: World, verb: str, args: dict[str, Any]) -> Answer:
@@ -317,6 +284,12 @@ async def _audit(world: World, args: Arguments) -> Answer:
     }
 
 
+async def _backup(world: World, args: Arguments) -> Answer:
+    args.close()
+    copy = await world.copy_database()
+    return {"engine": copy.engine, "revision": copy.revision, "epochs": list(copy.epochs)}
+
+
 async def _status(world: World, args: Arguments) -> Answer:
     args.close()
     return {
@@ -354,6 +327,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "model.remove": _model_remove,
     "invite.create": _invite_create,
     "audit": _audit,
+    "backup": _backup,
     "status": _status,
 }
 

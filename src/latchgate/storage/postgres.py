@@ -20,7 +20,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.pool import ConnectionPoolEntry
+
+    from latchgate.storage.copies import DatabaseCopy
 
 R = TypeVar("R")
 
@@ -45,6 +49,7 @@ class Postgres:
     """One database on a PostgreSQL server: a connection that writes, and a few that read."""
 
     def __init__(self, url: str, *, readers: int, is_alone: bool) -> None:
+        self._url = url
         self._writing = _engine(url, "SERIALIZABLE", connections=1, is_alone=is_alone)
         self._reading = _engine(url, "REPEATABLE READ", connections=readers).execution_options(
             postgresql_readonly=True
@@ -70,6 +75,19 @@ class Postgres:
         """Run ``fn`` over one snapshot."""
         with self._reading.begin() as conn:
             return fn(conn)
+
+    def copy_to(self, folder: Path) -> DatabaseCopy:
+        """Copy every table in one snapshot, over a connection of its own."""
+        from latchgate.storage.copies import copy_postgres  # noqa: PLC0415 - rarely needed
+
+        source = _engine(self._url, "REPEATABLE READ", connections=1).execution_options(
+            postgresql_readonly=True
+        )
+        try:
+            with source.begin() as conn:
+                return copy_postgres(conn, folder)
+        finally:
+            source.dispose()
 
     def close(self) -> None:
         """Close every connection."""

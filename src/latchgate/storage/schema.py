@@ -29,3 +29,9 @@ def revision_of(conn: Connection) -> str | None:
 def newest_revision() -> str | None:
     """The revision that this version of the program brings."""
     return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+
+
+def list_revisions() -> list[str]:
+    """Every revision that this version of the program can bring up to date, the oldest first."""
+    steps = ScriptDirectory(str(_MIGRATIONS)).walk_revisions()
+    return [step.revision for step in steps][::-1]

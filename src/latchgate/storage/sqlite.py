@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from latchgate.storage.copies import DatabaseCopy
+
 R = TypeVar("R")
 
 BUSY_TIMEOUT_MS = 5_000
@@ -54,6 +56,17 @@ class SQLite:
             with self._reading_lock:
                 self._reading.append(engine)
         return engine
+
+    def copy_to(self, folder: Path) -> DatabaseCopy:
+        """Copy the file over a reading connection of its own, which never checkpoints."""
+        from latchgate.storage.copies import copy_sqlite  # noqa: PLC0415 - rarely needed
+
+        source = _engine(self._path, writes=False)
+        try:
+            with source.connect() as conn:
+                return copy_sqlite(conn.connection.driver_connection, folder)  # type: ignore[arg-type]
+        finally:
+            source.dispose()
 
     def close(self) -> None:
         """Close every connection, the writing one last: it brings the WAL into the file."""

@@ -2,6 +2,7 @@
 
     await store.read(fn, …)    fn(conn, …) over one picture of the database; it cannot write
     await store.write(fn, …)   fn(conn, …) inside one transaction, one at a time
+    await store.copy_to(…)     the whole database, for a backup
 
 Under it is one of two engines: SQLite (``sqlite.py``), a file in the data directory, or PostgreSQL
 (``postgres.py``), where the configuration names one. On either the functions are the same.
@@ -14,11 +15,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
+from latchgate.domain.errors import Conflict
 from latchgate.storage.sqlite import SQLite
+
+if TYPE_CHECKING:
+    from latchgate.storage.copies import DatabaseCopy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +40,9 @@ class Database(Protocol):
 
     def read(self, fn: Callable[[Connection], R]) -> R:
         """Run ``fn`` over one consistent picture, where writing fails."""
+
+    def copy_to(self, folder: Path) -> DatabaseCopy:
+        """Write what is committed by now into files in ``folder``; writers go on meanwhile."""
 
     def close(self) -> None:
         """Close every connection; nothing runs any more."""
@@ -77,11 +86,25 @@ class Store:
         transaction = partial(self._database.read, work)
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, transaction)
 
+    async def copy_to(self, folder: Path) -> DatabaseCopy:
+        """Write everything that is committed by now into files in ``folder``, which is empty.
+
+        It takes a connection and a thread of its own, and no other transaction waits for it.
+        """
+        return await asyncio.to_thread(self._database.copy_to, folder)
+
     def close(self) -> None:
         """Wait for what runs, then close every connection."""
         self._read_threads.shutdown()
         self._write_threads.shutdown()
         self._database.close()
+
+
+def unavailable(error: OperationalError) -> Conflict:
+    """The refusal of whoever needs a database that can't be reached, or is not ours to use."""
+    return Conflict(
+        f"The database can't be used: {str(error.orig).strip()}", code="database_unavailable"
+    )
 
 
 def _postgres(url: str, *, is_alone: bool) -> Database:
