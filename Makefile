@@ -60,7 +60,7 @@ format: setup $(VENV)/.dev-installed ## Format the code, and mend what the linte
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: setup ## Write docs/configuration.md and docs/cli.md anew from the code
+docs: setup ## Write configuration.md, cli.md and metrics.md in docs/ anew from the code
 	$(BIN)/python scripts/write_reference.py
 
 .PHONY: letter-desk

@@ -21,6 +21,7 @@ from latchgate.domain.people import Caller
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.kept import Retention
+from latchgate.gateway.metrics import Metrics
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
@@ -67,6 +68,8 @@ class World:
     passwords: Passwords
     services: Services
     engine: Engine | None
+    #: What can be read at ``/metrics``, where the configuration opens it.
+    metrics: Metrics | None = None
     _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def audit(self) -> AuditReport:
@@ -85,6 +88,8 @@ class World:
         await self.services.mail.close()
         if self.engine is not None:
             await self.engine.close()
+        if self.metrics is not None:
+            self.metrics.close()
         self.passwords.close()
         self.store.close()
         self.data.give_back()
@@ -123,7 +128,10 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     if engine is not None:
         directory.on_ended_key_used = services.api_keys.note_use_after_end
         await _start(engine, services)
-    return World(settings, clock, data, store, directory, passwords, services, engine)
+    metrics = None
+    if engine is not None and settings.metrics.token:
+        metrics = Metrics(engine, directory, clock)
+    return World(settings, clock, data, store, directory, passwords, services, engine, metrics)
 
 
 async def _open_store(settings: Settings, data: DataDirectory) -> Store:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latchgate.domain.embedded import EMBEDDINGS_MESSAGE_TOKENS, EMBEDDINGS_WINDOW_TOKENS
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS
 from latchgate.domain.prices import parse_price
+from latchgate.gateway.metrics import EmbeddedState
 from latchgate.runtime.child import ChildAddress, ModelChild
 from latchgate.runtime.embedded import chat_spec, embeddings_spec
 from latchgate.services.catalog import ModelTerms
@@ -67,6 +68,13 @@ class Embedded:
         for part in self._parts:
             await self._set_address(part.offer, await part.child.start())
         await self._world.services.embedded.ensure([part.offer for part in self._parts])
+
+    def states(self) -> list[EmbeddedState]:
+        """How each of them is."""
+        return [
+            EmbeddedState(part.offer.name, part.child.pid is not None, part.child.restarts)
+            for part in self._parts
+        ]
 
     async def stop(self) -> None:
         """End them; they are gone when this returns."""

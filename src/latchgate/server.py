@@ -128,6 +128,7 @@ def _config(world: World, health: Health) -> uvicorn.Config:
         render_error=render_error,
         static=STATIC,
         health=health,
+        metrics=world.metrics,
     )
     return uvicorn.Config(
         application,
@@ -150,6 +151,8 @@ async def _run_beside(
     """The embedded models and the control socket, for as long as the server runs."""
     control = ControlSocket(world.data.control_socket, _handler(world))
     embedded = Embedded(world)
+    if world.metrics is not None:
+        world.metrics.embedded = embedded.states
     try:
         while not server.started:
             if server.should_exit:

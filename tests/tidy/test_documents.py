@@ -11,6 +11,7 @@ from latchgate.cli import document as cli_document
 from latchgate.config import document as config_document
 from latchgate.config.settings import ALL
 from latchgate.domain import errors
+from latchgate.observe import metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -55,6 +56,24 @@ def test_the_page_of_settings_is_in_step() -> None:
 
 def test_the_page_of_commands_is_in_step() -> None:
     assert (DOCS / "cli.md").read_text() == cli_document.markdown(), "make docs writes it anew"
+
+
+def test_the_page_of_metrics_is_in_step() -> None:
+    assert (DOCS / "metrics.md").read_text() == metrics.markdown(), "make docs writes it anew"
+
+
+def test_every_metric_ends_in_its_unit() -> None:
+    for metric in metrics.METRICS:
+        bare = metric.name.removesuffix("_total")
+        assert bare.startswith("latchgate_")
+        assert bare.endswith(tuple(f"_{unit}" for unit in metrics.UNITS)), metric.name
+        assert metric.name.endswith("_total") == (metric.kind == metrics.COUNTER), metric.name
+
+
+def test_every_metric_that_a_document_names_is_there() -> None:
+    known = {metric.name for metric in metrics.METRICS}
+    for document in DOCS.glob("*.md"):
+        assert set(re.findall(r"\blatchgate_[a-z_]+", document.read_text())) <= known, document.name
 
 
 def test_every_verb_can_be_typed() -> None:

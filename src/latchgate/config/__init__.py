@@ -3,16 +3,17 @@
 declare.py    what a setting can be: kinds, units, bounds, and what is said when a value is wrong
 settings.py   the settings themselves: the one place to add one
 embedded.py   those of the embedded models
+observing.py  those of the log and the metrics
 reading.py    latchgate.toml, LATCHGATE_… and the command line, laid over the defaults
 document.py   the same table as docs/configuration.md and as `latchgate config show`
 """
 
 from latchgate.config.embedded import EmbeddedSettings
+from latchgate.config.observing import LogSettings, MetricsSettings
 from latchgate.config.reading import ConfigError, Reading, load, read
 from latchgate.config.settings import (
     GatewaySettings,
     JournalSettings,
-    LogSettings,
     MailSettings,
     ServerSettings,
     SessionSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "JournalSettings",
     "LogSettings",
     "MailSettings",
+    "MetricsSettings",
     "Reading",
     "ServerSettings",
     "SessionSettings",

@@ -21,6 +21,7 @@ from latchgate.config.declare import (
     usd,
 )
 from latchgate.config.embedded import EmbeddedSettings
+from latchgate.config.observing import LogSettings, MetricsSettings
 from latchgate.domain.prices import PRIORITY_PERCENT_MAX, PRIORITY_PERCENT_USUAL
 
 _HOST = re.compile(
@@ -341,20 +342,6 @@ class ResponsesSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LogSettings:
-    """What the server says on stderr."""
-
-    level: str = setting(
-        "info",
-        choice("debug", "info", "warning", "error"),
-        "The least urgent lines that are written.",
-    )
-    format: str = setting(
-        "console", choice("console", "json"), "Lines for people, or one JSON object a line."
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator can choose, checked."""
 
@@ -369,7 +356,8 @@ class Settings:
     rates: RateSettings = RateSettings()
     responses: ResponsesSettings = ResponsesSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()  # noqa: RUF009 (frozen, as all of these)
-    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()  # noqa: RUF009
+    log: LogSettings = LogSettings()  # noqa: RUF009
 
 
 SECTIONS: dict[str, type] = {
@@ -383,6 +371,7 @@ SECTIONS: dict[str, type] = {
     "rates": RateSettings,
     "responses": ResponsesSettings,
     "embedded": EmbeddedSettings,
+    "metrics": MetricsSettings,
     "log": LogSettings,
 }
 ALL: tuple[Setting, ...] = tuple(

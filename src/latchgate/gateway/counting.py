@@ -45,7 +45,8 @@ _decode = msgspec.json.Decoder(_Count).decode
 class Question:
     """One question that is under way: it can be ended from outside, like a call."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: ModelEntry) -> None:
+        self.model = model
         self._turn: Wait[None] | None = None
         self._connection: Connection | None = None
         self._end: Exception | None = None
@@ -123,7 +124,7 @@ class Counting:
     ) -> int | None:
         """What the model's server counts; None where it does not. Raises UpstreamFailed."""
         request.check_connected()
-        question = Question()
+        question = Question(model)
         request.on_gone = question.on_gone
         entry.running.add(question)
         body = prompt.outgoing.write(model.upstream_model, 0)

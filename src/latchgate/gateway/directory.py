@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
@@ -52,6 +52,10 @@ def refusal(text: str) -> InvalidKey:
 
 class Cuttable(Protocol):
     """A running call that can be ended from outside."""
+
+    @property
+    def model(self) -> ModelEntry:
+        """Whom it calls."""
 
     def cut(self) -> None:
         """End the call now and charge what it has used."""
@@ -266,6 +270,11 @@ class Directory:
                 del self._by_digest[full_digest]
                 del self._digest_of[entry.id]
                 return
+
+    @property
+    def keys(self) -> Collection[KeyEntry]:
+        """Every key that is in memory."""
+        return self._by_digest.values()
 
     @property
     def running_calls(self) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import structlog
@@ -49,6 +52,10 @@ class Drain:
         self._is_full = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: Called with the calls of each batch that is posted.
+        self.on_posted: Callable[[list[CloseRecord]], None] = _ignore
+        #: How long the database took for the last batch, in seconds.
+        self.last_post_s = 0.0
         journal.on_synced = self._wake.set
         journal.on_failed = self._on_journal_failed
 
@@ -91,6 +98,17 @@ class Drain:
         """How many charges are not in the database yet."""
         return len(self._queue)
 
+    @property
+    def unsynced_calls(self) -> int:
+        """How many of them are not on the disk yet."""
+        synced = self._journal.synced_offset
+        return sum(1 for _ in takewhile(lambda queued: queued[0] > synced, reversed(self._queue)))
+
+    @property
+    def oldest_ended_us(self) -> int | None:
+        """When the first of them ended; None when there is none."""
+        return self._queue[0][1].ended_us if self._queue else None
+
     async def flush(self) -> None:
         """Post every charge that is synced by now. Raises what the database raises.
 
@@ -131,20 +149,23 @@ class Drain:
 
     async def _post(self, batch: list[tuple[int, CloseRecord]]) -> None:
         self._tried = batch
-        to_offset = batch[-1][0]
+        to_offset, begun_s = batch[-1][0], time.monotonic()
+        records = [record for _, record in batch]
         spent = await self._store.write(
             post_calls,
-            [record for _, record in batch],
+            records,
             epoch_id=self._epoch_id,
             from_offset=self._posted_offset,
             to_offset=to_offset,
             now_us=self._clock.now_us(),
         )
         self._tried = []
+        self.last_post_s = time.monotonic() - begun_s
         self._posted_offset = to_offset
         for _ in batch:
             self._queue.popleft()
         self._purse.on_posted(spent)
+        self.on_posted(records)
 
     async def close(self) -> None:
         """Stop, and post what is left.
@@ -158,3 +179,7 @@ class Drain:
         if self._task is not None:
             await self._task
         await self.flush()
+
+
+def _ignore(_records: list[CloseRecord]) -> None:
+    """Nobody counts them."""

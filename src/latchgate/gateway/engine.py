@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class Engine:
         self._directory = directory
         self._settings = settings
         self.epoch_id = new_id("epo", clock.now_us())
+        #: How often each code was refused.
+        self.refusals: Counter[str] = Counter()
         self.purse = Purse(store, self.epoch_id, wait_s=settings.hold_wait_s)
         self._stopping = asyncio.Event()
         self._chores: tuple[asyncio.Task[None], ...] = ()
@@ -144,6 +147,7 @@ class Engine:
                 body_bytes_max=self._settings.body_bytes_max,
                 head_timeout_s=HEAD_TIMEOUT_S,
                 trusted_proxies=self._settings.trusted_proxies,
+                refusals=self.refusals,
             )
         )
 

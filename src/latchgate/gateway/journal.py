@@ -95,6 +95,11 @@ class Journal:
         """Whether a paid call may begin."""
         return self.failure is None and not self._closing
 
+    @property
+    def unsynced_bytes(self) -> int:
+        """What is written or gathers, and is not on the disk yet."""
+        return self._end - self.synced_offset
+
     def open_call(self, record: OpenRecord) -> None:
         """Note a hold; nobody waits for it. Raises LedgerUnavailable."""
         self._append(encode(record))

@@ -9,9 +9,9 @@ our shape. What uvicorn makes for ASGI is made only for requests that go there.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -45,6 +45,8 @@ class Door:
     #: How long a request's head may take to come, in seconds.
     head_timeout_s: float
     trusted_proxies: frozenset[str]
+    #: How often each code was refused.
+    refusals: Counter[str] = field(default_factory=Counter)
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -322,6 +324,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest(f"{msg} Check how it was written.", code="invalid_http"))
 
     def _refuse(self, error: LatchgateError) -> None:
+        self.door.refusals[error.code] += 1
         body = replies.error_body(error)
         head = replies.head(
             error.status,

@@ -14,7 +14,7 @@ database and not to the next call. While they hold it, ``free`` is below zero.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -287,6 +287,11 @@ class Purse:
             await self._return(piece)
 
     # ── figures ─────────────────────────────────────────────────────────────────────────────────
+    @property
+    def slices(self) -> Collection[Slice]:
+        """Every window's slice."""
+        return self._slices.values()
+
     def held_nanos(self, window: Window) -> int:
         """What running calls hold in one window, and ended ones owe it."""
         piece = self._slices.get(window)

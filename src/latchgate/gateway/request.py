@@ -249,6 +249,7 @@ class GatewayRequest:
         """Send a refusal: as an answer, or as the last event of a stream that has begun."""
         if self.disconnected or self.response_complete:
             return
+        self._protocol.door.refusals[error.code] += 1
         if self.response_started:
             self.write(self.error_event(error))
             self.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +14,7 @@ from latchgate import __version__
 from latchgate.http.api import management_api
 from latchgate.http.edge import HEALTH_PATH, Edge, EdgeRules
 from latchgate.http.hosts import allowed_names
+from latchgate.http.metrics import Metrics, metrics_router
 from latchgate.http.peer import TrustedProxies
 from latchgate.http.refusals import API_PREFIX, RenderError, add_handlers, refuser
 from latchgate.http.security_headers import STATIC_PREFIX
@@ -27,11 +29,13 @@ def build_application(
     render_error: RenderError,
     static: Path | None,
     health: Callable[[], bool],
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Build the application. Handlers find the use cases in ``request.app.state.services``.
 
     ``routers`` are the console's, ``render_error`` draws its page for a refusal, ``static`` is the
     folder behind ``/static/``, and ``health`` says whether calls can be answered just now.
+    ``metrics`` counts refusals, and is there to be read.
     """
     application = FastAPI(
         title="Latchgate management API",
@@ -42,10 +46,13 @@ def build_application(
         redirect_slashes=False,
     )
     application.state.services = services
-    refuse = refuser(render_error)
+    refuse = refuser(render_error, Counter() if metrics is None else metrics.refusals)
     add_handlers(application, refuse)
     application.include_router(management_api())
     application.include_router(_health(health), include_in_schema=False)
+    if metrics is not None:
+        token = services.settings.metrics.token
+        application.include_router(metrics_router(metrics, token), include_in_schema=False)
     for router in routers:
         application.include_router(router, include_in_schema=False)
     if static is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -33,10 +34,11 @@ def is_for_api(path: str) -> bool:
     return path == API_PREFIX or path.startswith(f"{API_PREFIX}/")
 
 
-def refuser(render_error: RenderError) -> RenderError:
-    """Make the function that draws any refusal for the path that it is about."""
+def refuser(render_error: RenderError, refusals: Counter[str]) -> RenderError:
+    """Make the function that draws any refusal for the path that it is about, and counts it."""
 
     def refuse(request: Request, error: LatchgateError) -> Response:
+        refusals[error.code] += 1
         if error.internal:
             log.info("request.refused", code=error.code, reason=error.internal)
         if is_for_api(request.scope["path"]):

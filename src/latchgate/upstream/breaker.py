@@ -22,12 +22,19 @@ _FAILING = frozenset({502, 503, 504})
 class Breaker:
     """One upstream's. Times are seconds of the loop's clock."""
 
-    __slots__ = ("_failures", "_is_trying", "_open_until_s")
+    __slots__ = ("_failures", "_is_trying", "_open_until_s", "failures")
 
     def __init__(self) -> None:
         self._failures = 0
         self._open_until_s = 0.0
         self._is_trying = False
+        #: All of them, since the beginning.
+        self.failures = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is left alone, but for one call that tries now and then."""
+        return self._failures >= FAILURES_MAX
 
     def enter(self, now_s: float) -> None:
         """A call wants to go. Raises UpstreamFailed while the upstream is left alone."""
@@ -53,6 +60,7 @@ class Breaker:
     def failed(self, now_s: float) -> None:
         """It could not be reached, broke off, or was too slow."""
         self._failures += 1
+        self.failures += 1
         self._is_trying = False
         if self._failures >= FAILURES_MAX:
             self._open_until_s = now_s + OPEN_S

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latchgate.domain.errors import UpstreamFailed
@@ -43,6 +44,16 @@ class _Place:
         self.breaker = Breaker()
         #: None: it takes as many calls at once as there are.
         self.turns = turns
+
+
+@dataclass(slots=True)
+class UpstreamState:
+    """How one upstream is."""
+
+    is_broken: bool = False
+    failures: int = 0
+    waiting_calls: int = 0
+    idle_connections: int = 0
 
 
 class _Places(dict["Target", _Place]):
@@ -215,6 +226,18 @@ class Pool:
         else:
             self._count -= 1
             connection.close()
+
+    def states(self) -> dict[str, UpstreamState]:
+        """How each upstream is that was ever asked; one may have had several addresses."""
+        states: dict[str, UpstreamState] = {}
+        for target, place in self._places.items():
+            state = states.setdefault(target.name, UpstreamState())
+            # The last one is where it is now.
+            state.is_broken = place.breaker.is_broken
+            state.failures += place.breaker.failures
+            state.waiting_calls += 0 if place.turns is None else place.turns.queued
+            state.idle_connections += len(place.idle)
+        return states
 
     def close(self) -> None:
         """Close what is idle; what runs is closed as it ends."""
