@@ -18,6 +18,7 @@ from latchgate.clock import Clock, SystemClock
 from latchgate.config import Settings
 from latchgate.data_directory import DataDirectory
 from latchgate.domain.people import Caller
+from latchgate.gateway.call_log import CallLog
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.kept import Retention
@@ -70,6 +71,8 @@ class World:
     engine: Engine | None
     #: What can be read at ``/metrics``, where the configuration opens it.
     metrics: Metrics | None = None
+    #: Writes a line for each ended call, where the configuration asks for it.
+    call_log: CallLog | None = None
     _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def audit(self) -> AuditReport:
@@ -88,8 +91,9 @@ class World:
         await self.services.mail.close()
         if self.engine is not None:
             await self.engine.close()
-        if self.metrics is not None:
-            self.metrics.close()
+        for listener in (self.metrics, self.call_log):
+            if listener is not None:
+                listener.close()
         self.passwords.close()
         self.store.close()
         self.data.give_back()
@@ -128,10 +132,13 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     if engine is not None:
         directory.on_ended_key_used = services.api_keys.note_use_after_end
         await _start(engine, services)
-    metrics = None
+    world = World(settings, clock, data, store, directory, passwords, services, engine)
     if engine is not None and settings.metrics.token:
-        metrics = Metrics(engine, directory, clock)
-    return World(settings, clock, data, store, directory, passwords, services, engine, metrics)
+        world.metrics = Metrics(engine, directory, clock)
+    if engine is not None and settings.log.calls:
+        world.call_log = CallLog()
+        engine.drain.on_posted.append(world.call_log.add)
+    return world
 
 
 async def _open_store(settings: Settings, data: DataDirectory) -> Store:

@@ -92,6 +92,7 @@ async def _serve(world: World, listener: socket.socket, on_ready: Callable[[str]
     health = Health()
     server = Server(_config(world, health))
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server)
     async with asyncio.TaskGroup() as tasks:
@@ -110,6 +111,11 @@ def _settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody has caught: the loop's own words, and where it was raised, but not its text."""
+    log.error("loop.unhandled", what=context["message"], exc_info=context.get("exception"))
 
 
 def _stop(server: Server) -> None:

@@ -87,6 +87,15 @@ async def test_a_read_cannot_write(store: Store, sql: str) -> None:
     assert await store.read(_count) == 1
 
 
+async def test_an_errors_text_has_no_parameters_for_it_may_stand_in_a_log(store: Store) -> None:
+    def run(conn: Connection) -> None:
+        conn.execute(text("INSERT INTO notes VALUES (1, :word)"), {"word": "what was typed"})
+
+    with pytest.raises(IntegrityError) as failed:
+        await store.write(run)
+    assert "what was typed" not in str(failed.value)
+
+
 async def test_a_read_keeps_one_picture_while_others_write(store: Store) -> None:
     has_begun, may_end = threading.Event(), threading.Event()
 

@@ -58,6 +58,34 @@ def test_no_secret_is_written_wherever_it_stands(line_format: str) -> None:
     assert key.public_id in written, "the public id is how an operator finds the key"
 
 
+@pytest.mark.parametrize("line_format", ["json", "console"])
+def test_an_exception_is_written_by_its_type_and_place_and_never_by_its_text(
+    line_format: str,
+) -> None:
+    stream = _configured(line_format)
+    try:
+        try:
+            raise KeyError("what somebody has typed")  # noqa: TRY301 (as above)
+        except KeyError as first:
+            raise ValueError(f"could not read {first}") from first
+    except ValueError:
+        structlog.get_logger("a").exception("broke")
+        logging.getLogger("some.library").exception("broke there")
+    written = stream.getvalue()
+    assert "somebody" not in written
+    for part in ("KeyError", "ValueError", "test_logs.py", "test_an_exception_is_written"):
+        assert written.count(part) >= 2, part
+
+
+def test_what_the_system_says_of_a_failure_is_written() -> None:
+    stream = _configured()
+    try:
+        raise OSError(28, "No space left on device", "/data/journal")  # noqa: TRY301
+    except OSError:
+        structlog.get_logger("a").exception("broke")
+    assert "No space left on device" in stream.getvalue()
+
+
 def test_access_lines_of_the_server_lose_their_query_strings() -> None:
     stream = _configured()
     logging.getLogger("uvicorn.access").info(

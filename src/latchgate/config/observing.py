@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from latchgate.config.declare import choice, setting, text
+from latchgate.config.declare import boolean, choice, setting, text
 
 
 def _is_token(value: str) -> bool:
@@ -35,4 +35,10 @@ class LogSettings:
     )
     format: str = setting(
         "console", choice("console", "json"), "Lines for people, or one JSON object a line."
+    )
+    calls: bool = setting(
+        default=False,
+        kind=boolean(),
+        description="Write a line for each call that has ended, about a second after its end: who, "
+        "what, how long, tokens and charge, and nothing of what was said.",
     )

@@ -48,7 +48,7 @@ class Metrics:
         self.refusals: Counter[str] = Counter()
         #: Asks for the embedded models' states.
         self.embedded: Callable[[], Iterable[EmbeddedState]] = tuple
-        engine.drain.on_posted = self._tally.add
+        engine.drain.on_posted.append(self._tally.add)
         self._loop = asyncio.get_running_loop()
         self._watch_lag()
 
@@ -119,10 +119,6 @@ class Metrics:
 
     def close(self) -> None:
         """Stop counting."""
-        self._engine.drain.on_posted = _ignore
+        self._engine.drain.on_posted.remove(self._tally.add)
         self._timer.cancel()
         self._tally.close()
-
-
-def _ignore(_records: object) -> None:
-    """Nobody counts any more."""

@@ -3,7 +3,8 @@
 Every line, ours or a library's, runs through the same processors, and the last one before it is
 written redacts: what has the shape of a key, a token or an Authorization header, what stands
 under a name such as ``password``, and every query string. A key keeps its public id, by which it
-can be found.
+can be found. Of an exception only its type and its place are written: its text may quote what
+somebody has typed, such as a prompt.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
-from structlog.types import EventDict, Processor, WrappedLogger
+from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
 #: Deeper values are not looked into, and so not written.
 DEPTH_MAX = 6
 #: A line's text beyond this is cut: a log is no place for a body.
 TEXT_CHARS_MAX = 16_384
+
+#: An exception's lines beyond this are not written.
+FRAMES_MAX = 200
 
 _SECRET_NAME = re.compile(
     r"password|passwd|secret|cookie|authorization|api[_-]?key$|(?:^|_)token$|pepper|credential",
@@ -74,7 +79,7 @@ def configure(level: str, line_format: str, *, stream: TextIO | None = None) -> 
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _without_colour_twin,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(_places),
                 redact,
                 renderer,
             ],
@@ -119,6 +124,23 @@ def redact_text(text: str) -> str:
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
+
+
+def _places(exc_info: ExcInfo) -> str:
+    """Which exceptions came after each other, each with where it was raised, and no text of it."""
+    lines: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None and len(lines) < FRAMES_MAX:
+        # Of the system's failures the text is the system's: a file's name and what it said.
+        said = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        lines.append(f"{type(error).__module__}.{type(error).__qualname__}{said}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        hidden = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or hidden
+    return "\n".join(lines[:FRAMES_MAX])
 
 
 def _without_colour_twin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

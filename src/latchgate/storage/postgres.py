@@ -106,6 +106,7 @@ def _engine(url: str, isolation: str, *, connections: int, is_alone: bool = Fals
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text may stand in a log
         connect_args={
             "application_name": "latchgate",
             "connect_timeout": CONNECT_TIMEOUT_S,

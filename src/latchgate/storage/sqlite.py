@@ -79,6 +79,7 @@ def _engine(path: Path, *, writes: bool) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,
+        hide_parameters=True,  # an error's text may stand in a log
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from latchgate.domain.errors import InvalidRequest, LatchgateError, UpstreamFailed
 from latchgate.domain.usage import Usage
+from latchgate.upstream.error_words import error_words
 
 _CONTEXT_SIGNS = (b"context_length_exceeded", b"exceed_context_size", b"maximum context length")
 
@@ -219,11 +220,11 @@ def garbled(internal: str) -> UpstreamFailed:
 
 
 def refusal(status: int, body: bytes, input_param: str) -> LatchgateError:
-    """What an upstream's error means to our caller. Its text stays in our log.
+    """What an upstream's error means to our caller. Its names go to our log, its text nowhere.
 
     ``input_param`` is the caller's field that has what the model reads.
     """
-    internal = f"upstream status {status}: {body[:300].decode('utf-8', 'replace')}"
+    internal = error_words(status, body)
     match status:
         case 400 | 413 | 422 if any(sign in body for sign in _CONTEXT_SIGNS):
             return InvalidRequest(
