@@ -8,8 +8,9 @@ every change that a service makes, and tells the services what is in flight.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -22,7 +23,7 @@ from latchgate.gateway.call_log import CallLog
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.kept import Retention
-from latchgate.gateway.metrics import Metrics
+from latchgate.gateway.metrics import EmbeddedState, Metrics
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
@@ -32,6 +33,7 @@ from latchgate.services.backups import copy_database
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
+from latchgate.services.condition import examine
 from latchgate.services.embedded import EmbeddedModels
 from latchgate.services.invitations import Invitations
 from latchgate.services.limits import Limits
@@ -71,6 +73,8 @@ class World:
     engine: Engine | None
     #: What can be read at ``/metrics``, where the configuration opens it.
     metrics: Metrics | None = None
+    #: Asks for the embedded models' states.
+    embedded: Callable[[], Iterable[EmbeddedState]] = tuple
     #: Writes a line for each ended call, where the configuration asks for it.
     call_log: CallLog | None = None
     _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -80,6 +84,14 @@ class World:
         if self.engine is not None:
             await self.engine.drain.flush()
         return await self.store.read(audit, journal_folder=self.data.journal)
+
+    async def condition(self) -> dict[str, Any]:
+        """How the installation is, for ``latchgate doctor``."""
+        vault, engine = Vault(load_or_create_secret(self.data.vault_key)), self.engine
+        living = None if engine is None else engine.epoch_id
+        found = await examine(self.store, vault.open, self.data.journal, living=living)
+        live = {} if engine is None else engine.condition()
+        return {**asdict(found), **live, "embedded": [asdict(state) for state in self.embedded()]}
 
     async def copy_database(self) -> DatabaseCopy:
         """Copy the database into the data directory, for a backup; one copy at a time."""

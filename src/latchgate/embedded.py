@@ -72,7 +72,7 @@ class Embedded:
     def states(self) -> list[EmbeddedState]:
         """How each of them is."""
         return [
-            EmbeddedState(part.offer.name, part.child.pid is not None, part.child.restarts)
+            EmbeddedState(part.offer.name, part.child.is_up, part.child.restarts)
             for part in self._parts
         ]
 

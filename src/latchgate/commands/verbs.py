@@ -290,6 +290,11 @@ async def _backup(world: World, args: Arguments) -> Answer:
     return {"engine": copy.engine, "revision": copy.revision, "epochs": list(copy.epochs)}
 
 
+async def _doctor(world: World, args: Arguments) -> Answer:
+    args.close()
+    return await world.condition()
+
+
 async def _status(world: World, args: Arguments) -> Answer:
     args.close()
     return {
@@ -328,6 +333,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "invite.create": _invite_create,
     "audit": _audit,
     "backup": _backup,
+    "doctor": _doctor,
     "status": _status,
 }
 

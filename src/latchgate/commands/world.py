@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from latchgate.config import Settings
@@ -58,6 +58,10 @@ class World(Protocol):
 
     async def audit(self) -> Report:
         """Derive every balance again from its rows, and compare."""
+        ...
+
+    async def condition(self) -> dict[str, Any]:
+        """How the installation is, for the doctor."""
         ...
 
     async def copy_database(self) -> Copy:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from latchgate.clock import SECOND_US
 from latchgate.domain.ids import new_id
 from latchgate.gateway.admit import Admission
 from latchgate.gateway.call import Books
@@ -150,6 +151,17 @@ class Engine:
                 refusals=self.refusals,
             )
         )
+
+    def condition(self) -> dict[str, object]:
+        """Whether charges reach the disk and the database, for the doctor."""
+        oldest_us, failure = self.drain.oldest_ended_us, self.journal.failure
+        lag_us = 0 if oldest_us is None else max(0, self._clock.now_us() - oldest_us)
+        return {
+            "journal_failure": None if failure is None else str(failure),
+            "waiting_calls": self.drain.waiting_calls,
+            "drain_lag_s": lag_us / SECOND_US,
+            "last_post_s": self.drain.last_post_s,
+        }
 
     def held_nanos(self, window: Window) -> int:
         """What running calls hold in a window, and ended ones owe it that is not posted."""

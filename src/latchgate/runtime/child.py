@@ -90,6 +90,11 @@ class ModelChild:
         """The child's process id, when one runs."""
         return self._child.pid if self._child and self._child.returncode is None else None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and has loaded its weights."""
+        return self._is_up.is_set() and self.pid is not None
+
     async def start(self) -> ChildAddress:
         """Verify the weights, start the child and wait until it has loaded them.
 
