@@ -25,6 +25,7 @@ from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.kept import Retention
 from latchgate.gateway.metrics import EmbeddedState, Metrics
 from latchgate.gateway.rates import RateTerms
+from latchgate.gateway.traces import Traces
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport, audit
@@ -77,6 +78,8 @@ class World:
     embedded: Callable[[], Iterable[EmbeddedState]] = tuple
     #: Writes a line for each ended call, where the configuration asks for it.
     call_log: CallLog | None = None
+    #: Sends a span for each ended call, where the configuration names a collector.
+    traces: Traces | None = None
     _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def audit(self) -> AuditReport:
@@ -103,7 +106,7 @@ class World:
         await self.services.mail.close()
         if self.engine is not None:
             await self.engine.close()
-        for listener in (self.metrics, self.call_log):
+        for listener in (self.metrics, self.call_log, self.traces):
             if listener is not None:
                 listener.close()
         self.passwords.close()
@@ -150,6 +153,10 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     if engine is not None and settings.log.calls:
         world.call_log = CallLog()
         engine.drain.on_posted.append(world.call_log.add)
+    if engine is not None and settings.traces.endpoint:
+        traces = settings.traces
+        world.traces = Traces(traces.endpoint, traces.authorization, engine.epoch_id)
+        engine.drain.on_posted.append(world.traces.add)
     return world
 
 

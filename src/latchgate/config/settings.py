@@ -21,7 +21,7 @@ from latchgate.config.declare import (
     usd,
 )
 from latchgate.config.embedded import EmbeddedSettings
-from latchgate.config.observing import LogSettings, MetricsSettings
+from latchgate.config.observing import LogSettings, MetricsSettings, TraceSettings
 from latchgate.domain.prices import PRIORITY_PERCENT_MAX, PRIORITY_PERCENT_USUAL
 
 _HOST = re.compile(
@@ -357,6 +357,7 @@ class Settings:
     responses: ResponsesSettings = ResponsesSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()  # noqa: RUF009 (frozen, as all of these)
     metrics: MetricsSettings = MetricsSettings()  # noqa: RUF009
+    traces: TraceSettings = TraceSettings()  # noqa: RUF009
     log: LogSettings = LogSettings()  # noqa: RUF009
 
 
@@ -372,6 +373,7 @@ SECTIONS: dict[str, type] = {
     "responses": ResponsesSettings,
     "embedded": EmbeddedSettings,
     "metrics": MetricsSettings,
+    "traces": TraceSettings,
     "log": LogSettings,
 }
 ALL: tuple[Setting, ...] = tuple(

@@ -111,6 +111,24 @@ def test_a_mail_server_that_is_not_there_or_reads_along(
     expect(checks_of(data, capsys), "mail", "failed", "mail.smtp_host")
 
 
+def test_a_collector_of_traces_that_is_not_there(
+    data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("LATCHGATE_TRACES_ENDPOINT", f"http://127.0.0.1:{port}")
+        expect(checks_of(data, capsys), "traces", "ok")
+    expect(checks_of(data, capsys), "traces", "warning", "traces.endpoint")
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://x", "http://", "http://a:b@c/"])
+def test_a_collector_that_is_no_address(
+    endpoint: str, data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATCHGATE_TRACES_ENDPOINT", endpoint)
+    expect(checks_of(data, capsys), "configuration", "failed")
+
+
 def test_weights_that_are_none(
     data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

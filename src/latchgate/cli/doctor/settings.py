@@ -18,10 +18,10 @@ from latchgate.config.settings import ALL
 from latchgate.domain.errors import LatchgateError
 
 if TYPE_CHECKING:
-    from latchgate.config import MailSettings, ServerSettings, Settings
+    from latchgate.config import MailSettings, ServerSettings, Settings, TraceSettings
 
 CERTIFICATE_DAYS_MIN = 14
-MAIL_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 5
 OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -35,6 +35,8 @@ def examine(settings: Settings, file: Path) -> Iterator[Check]:
     yield from _dangers(settings)
     if settings.mail.mode == "smtp":
         yield _mail(settings.mail)
+    if settings.traces.endpoint:
+        yield _traces(settings.traces)
     if settings.embedded.enabled:
         yield _weights(settings)
     if settings.embedded.enabled and settings.embedded.embeddings_enabled:
@@ -122,7 +124,7 @@ def _is_local(host: str) -> bool:
 def _mail(mail: MailSettings) -> Check:
     where = f"{mail.smtp_host}:{mail.smtp_port}"
     try:
-        socket.create_connection((mail.smtp_host, mail.smtp_port), MAIL_TIMEOUT_S).close()
+        socket.create_connection((mail.smtp_host, mail.smtp_port), CONNECT_TIMEOUT_S).close()
     except OSError as error:
         says = f"{where} cannot be reached: {error.strerror or error}; see mail.smtp_host"
         return Check("mail", FAILED, says)
@@ -130,6 +132,17 @@ def _mail(mail: MailSettings) -> Check:
         says = f"{where} gets mails in the clear, with the links in them: set mail.smtp_security"
         return Check("mail", WARNING, says)
     return Check("mail", FINE, f"{where} listens")
+
+
+def _traces(traces: TraceSettings) -> Check:
+    url = urlsplit(traces.endpoint)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.hostname, port), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        says = f"{url.hostname}:{port} cannot be reached: {error.strerror or error}"
+        return Check("traces", WARNING, f"{says}; spans are lost: see traces.endpoint")
+    return Check("traces", FINE, f"{url.hostname}:{port} listens")
 
 
 def _weights(settings: Settings) -> Check:
