@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.anyio
 #: What text can be, and bytes.
 STRANGE = "tab\t line\n return\r back\\slash \\N \\. \"quote\" 'x' grün 🗝"
 BYTES = bytes(range(256))
+#: Rows at the beginning, in the middle and at the end, which change together.
+CHANGED = ("0000", "1000", "1999")
 
 
 @pytest.fixture
@@ -99,3 +102,53 @@ async def test_a_sqlite_copy_is_a_database_by_itself(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(InvalidRequest):
         check_sqlite(tmp_path / "copy" / "latchgate.db", "0001")
+
+
+async def test_a_copy_is_of_one_moment_however_much_is_written_meanwhile(
+    tmp_path: Path, database_url: str
+) -> None:
+    store = Store(tmp_path / "latchgate.db", database_url)
+    names = [f"{number:04d}" + "x" * 4000 for number in range(2000)]  # many steps of the copying
+
+    def fill(conn: Connection) -> None:
+        _fill(conn)
+        tag = "INSERT INTO audit_events VALUES (:id, 0, 'a', '', '', '', '', '', :text)"
+        conn.execute(text(tag), [{"id": name[:4], "text": name} for name in names])
+
+    def write(conn: Connection, number: int) -> None:
+        conn.execute(text("UPDATE accounts SET created_us = :n"), {"n": number})
+        tag = f"UPDATE audit_events SET at_us = :n WHERE id IN {CHANGED}"
+        conn.execute(text(tag), {"n": number})
+
+    await store.write(fill)
+    written = 1
+    await store.write(write, written)
+    (tmp_path / "copy").mkdir()
+    copying = asyncio.create_task(store.copy_to(tmp_path / "copy"))
+    while not copying.done():
+        written += 1
+        await store.write(write, written)
+    copy = await copying
+    assert written > 2, "nothing was written meanwhile"
+    assert len(await _moments(copy.engine, tmp_path / "copy")) == 1
+    store.close()
+
+
+async def _moments(engine: str, folder: Path) -> set[str]:
+    """What was written last, as each of the rows has it that every write has changed."""
+    if engine == "postgresql":
+        rows = {
+            name: [
+                line.split("\t")
+                for line in (folder / "tables" / name).read_text().split("\n")[1:-1]
+            ]
+            for name in ("accounts", "audit_events")
+        }
+        accounts = {row[9] for row in rows["accounts"]}
+        return accounts | {row[1] for row in rows["audit_events"] if row[0] in CHANGED}
+    opened = Store(folder / "latchgate.db")
+    query = f"""SELECT created_us FROM accounts UNION
+                SELECT at_us FROM audit_events WHERE id IN {CHANGED}"""
+    found = await opened.read(lambda conn: set(conn.execute(text(query)).scalars()))
+    opened.close()
+    return {str(moment) for moment in found}
