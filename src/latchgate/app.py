@@ -136,7 +136,7 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     await _settle_the_dead(store, clock, data)
     pepper = load_or_create_secret(data.pepper)
     vault = Vault(load_or_create_secret(data.vault_key))
-    directory = Directory(store, clock, pepper, vault.open)
+    directory = Directory(store, clock, pepper, _opener(vault))
     engine = None
     if serving:
         engine = Engine(store, clock, directory, _engine_settings(settings, data))
@@ -158,6 +158,22 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
         world.traces = Traces(traces.endpoint, traces.authorization, engine.epoch_id)
         engine.drain.on_posted.append(world.traces.add)
     return world
+
+
+def _opener(vault: Vault) -> Callable[[bytes], str]:
+    """Opens upstreams' keys; one that was sealed with a lost ``vault.key`` is no key, and no harm.
+
+    Its upstream refuses the calls, and everything else goes on.
+    """
+
+    def open_credential(sealed: bytes) -> str:
+        try:
+            return vault.open(sealed)
+        except ValueError as error:
+            log.warning("upstream.key_unreadable", why=str(error), see="latchgate doctor")
+            return ""
+
+    return open_credential
 
 
 async def _open_store(settings: Settings, data: DataDirectory) -> Store:

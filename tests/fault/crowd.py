@@ -190,7 +190,9 @@ def dice_of(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - nothing is secret here
 
 
-async def prepare(data: Path, base_url: str, storage_url: str = "") -> tuple[str, str]:
+async def prepare(
+    data: Path, base_url: str, storage_url: str = "", api_key: str | None = None
+) -> tuple[str, str]:
     """Two accounts, a model and a key each, through the public functions; the keys' secrets."""
     world = await open_world(
         Settings(
@@ -200,7 +202,7 @@ async def prepare(data: Path, base_url: str, storage_url: str = "") -> tuple[str
         ),
     )
     services = world.services
-    await services.catalog.add_upstream("fake", base_url=base_url, api_key=None)
+    await services.catalog.add_upstream("fake", base_url=base_url, api_key=api_key)
     await services.catalog.add_model(
         "m",
         upstream="fake",
