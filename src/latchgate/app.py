@@ -35,14 +35,18 @@ from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
 from latchgate.services.condition import examine
+from latchgate.services.confirmations import Confirmations
 from latchgate.services.embedded import EmbeddedModels
 from latchgate.services.invitations import Invitations
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
+from latchgate.services.notices import Notices
+from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.recovery import recover
 from latchgate.services.reports import Reports
+from latchgate.services.second_factors import SecondFactors
 from latchgate.services.sessions import Sessions
 from latchgate.services.throttles import Throttles
 from latchgate.services.usage import UsageService
@@ -243,7 +247,12 @@ def _services(parts: _Parts) -> Services:
     directory, engine, passwords = parts.directory, parts.engine, parts.passwords
     mail = Mail(settings.mail, parts.data.outbox, clock)
     throttles = Throttles(clock)
-    logins = Logins(store, clock, settings, passwords, throttles, mail, parts.pepper)
+    notices = Notices(mail, clock, settings.server.base_url)
+    factors = SecondFactors(store, clock, parts.vault, parts.pepper, throttles, notices)
+    logins = Logins(store, clock, settings, passwords, throttles, factors, notices, parts.pepper)
+    confirmations = Confirmations(
+        store, clock, settings.sessions, passwords, throttles, factors, notices
+    )
     in_flight = _in_flight(engine)
     limits = Limits(
         store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
@@ -263,6 +272,11 @@ def _services(parts: _Parts) -> Services:
             directory.on_account_changed,
         ),
         logins=logins,
+        password_changes=PasswordChanges(
+            store, clock, settings, passwords, throttles, mail, confirmations
+        ),
+        confirmations=confirmations,
+        second_factors=factors,
         sessions=Sessions(store, clock, settings.sessions),
         invitations=Invitations(store, clock, mail, settings.server.base_url),
         audit_log=AuditLog(store),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latchgate.console.security import ACTIONS, what_was_done
+from latchgate.console.activity import ACTIONS, what_was_done
 from latchgate.services.audit_log import AuditEventView
 
 

@@ -170,8 +170,15 @@ class SessionSettings:
     fresh_hours: int = setting(
         12,
         integer(0, 8760),
-        "A login older than this creates a key only with the password.",
+        "Who logged in longer ago confirms that it is he before he creates a key.",
         unit="hours",
+    )
+    confirm_minutes: int = setting(
+        15,
+        integer(1, 1440),
+        "Who logged in, or confirmed that it is he, longer ago is asked again before limits are "
+        "raised, and before anything about money, second factors, the address or the account.",
+        unit="minutes",
     )
 
 

@@ -2,7 +2,9 @@
 
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
-pages          landing access home usage quickstart api_keys security billing limits prices
+pages          landing access home usage quickstart api_keys billing limits prices
+               security second_factor activity
+confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
 static/        our own style sheet, modules and icon; nothing comes from elsewhere
@@ -14,13 +16,16 @@ from fastapi import APIRouter
 
 from latchgate.console import (
     access,
+    activity,
     api_keys,
     billing,
+    confirmation,
     home,
     landing,
     limits,
     prices,
     quickstart,
+    second_factor,
     security,
     usage,
 )
@@ -30,7 +35,10 @@ from latchgate.console.rendering import STATIC
 
 def build_routers() -> list[APIRouter]:
     """The routes of every page."""
-    pages = (landing, access, home, usage, quickstart, api_keys, security, billing, limits, prices)
+    pages = (
+        *(landing, access, home, usage, quickstart, api_keys, billing, limits, prices),
+        *(security, second_factor, activity, confirmation),
+    )
     return [page.router for page in pages]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -20,11 +21,15 @@ from latchgate.domain.people import Identity
 from latchgate.http.sessions import (
     caller_of,
     clear_session_cookie,
+    drop_login_ticket,
     find_identity,
+    keep_login_ticket,
     known_device,
     log_browser_in,
+    login_ticket,
     services_of,
 )
+from latchgate.services.logins import CodeAsked
 
 router = APIRouter()
 
@@ -114,7 +119,46 @@ async def log_in(request: Request) -> Response:
     except LatchgateError as error:
         return _form_page(request, "login.html", form, error, notice="")
     goes_to = local_path(form.get("next", ""), otherwise="/home")
+    if isinstance(logged_in, CodeAsked):
+        response = RedirectResponse(f"/login/code?next={quote(goes_to)}", _SEE_OTHER)
+        keep_login_ticket(response, logged_in.ticket)
+        return response
     response = RedirectResponse(goes_to, _SEE_OTHER)
+    log_browser_in(response, logged_in, services.settings)
+    return response
+
+
+@router.get("/login/code")
+async def show_code(request: Request) -> Response:
+    """The second page of a login that has a second factor."""
+    goes_to = local_path(request.query_params.get("next", ""), otherwise="/home")
+    if not login_ticket(request):
+        return RedirectResponse("/login", _SEE_OTHER)
+    return _form_page(request, "login_code.html", {"next": goes_to})
+
+
+@router.post("/login/code")
+async def give_code(request: Request) -> Response:
+    """Open the session, now that the code is right too."""
+    form = await read_form(request)
+    services = services_of(request)
+    try:
+        logged_in = await services.logins.give_code(
+            login_ticket(request),
+            form.get("code", ""),
+            caller_of(request, None),
+            known_device=known_device(request),
+        )
+    except LatchgateError as error:
+        if error.code == "session_expired":
+            response: Response = RedirectResponse("/login?notice=again", _SEE_OTHER)
+            drop_login_ticket(response)
+            return response
+        kept = {"next": form.get("next", "")}
+        return _form_page(request, "login_code.html", kept, error)
+    goes_to = local_path(form.get("next", ""), otherwise="/home")
+    response = RedirectResponse(goes_to, _SEE_OTHER)
+    drop_login_ticket(response)
     log_browser_in(response, logged_in, services.settings)
     return response
 
@@ -143,7 +187,7 @@ async def forgot(request: Request) -> Response:
     """Mail a link, if there is such an account; the page never says whether there is."""
     form = await read_form(request)
     try:
-        await services_of(request).logins.request_reset(
+        await services_of(request).password_changes.request_reset(
             form.get("email", ""), caller_of(request, None)
         )
     except LatchgateError as error:
@@ -162,7 +206,7 @@ async def reset(request: Request) -> Response:
     """Set the new password, and ask him to log in with it."""
     form = await read_form(request)
     try:
-        await services_of(request).logins.reset_password(
+        await services_of(request).password_changes.reset(
             form.get("token", ""), form.get("password", ""), caller_of(request, None)
         )
     except LatchgateError as error:

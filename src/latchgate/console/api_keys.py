@@ -18,7 +18,7 @@ from latchgate.services.api_keys import KeyView, NewKey
 router = APIRouter()
 
 #: What the create form asks for; what is wrong with one of them is said beside it.
-FORM_FIELDS = ("name", "password")
+FORM_FIELDS = ("name",)
 _SEE_OTHER = 303
 
 
@@ -44,7 +44,6 @@ async def _keys_page(
         pending=_find(keys, "pending"),
         standing=standing,
         nonce=secrets.token_urlsafe(16),
-        asks_password=not services.logins.is_fresh(identity),
         new_key=new_key,
         error=error,
         typed_name=typed_name,
@@ -83,7 +82,6 @@ async def _create_page(
         status=error.status if error else 200,
         live=_find(keys, "live"),
         nonce=secrets.token_urlsafe(16),
-        asks_password=not services.logins.is_fresh(identity),
         error=error,
         typed_name=typed_name,
     )
@@ -95,8 +93,8 @@ async def create(request: Request, identity: LoggedIn) -> Response:
     form = await read_form(request)
     name = form.get("name", "")
     services = services_of(request)
+    services.confirmations.require(identity, "key")
     try:
-        await services.logins.check_fresh(identity, form.get("password", ""))
         new_key = await services.api_keys.create(
             identity.account_id,
             name,

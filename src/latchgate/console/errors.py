@@ -7,9 +7,11 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from latchgate.console.confirmation import confirm_page
 from latchgate.console.rendering import page
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.sessions import request_id
+from latchgate.services.confirmations import REQUIRED
 
 _TITLES = {
     HTTPStatus.NOT_FOUND: "There is nothing here",
@@ -21,6 +23,8 @@ _TITLES = {
 
 def render_error(request: Request, error: LatchgateError) -> Response:
     """The page for a refusal, with the refusal's status."""
+    if error.code == REQUIRED:
+        return confirm_page(request)
     return page(
         request,
         "error.html",

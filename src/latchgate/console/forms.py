@@ -24,7 +24,9 @@ async def read_form(request: Request) -> Mapping[str, str]:
         raise InvalidRequest("The form is damaged. Reload the page and try again.") from None
     if any("\x00" in value for _, value in pairs):
         raise InvalidRequest("The form is damaged. Reload the page and try again.")
-    return dict(pairs)
+    form = dict(pairs)
+    request.state.form = form  # what was typed is not lost when he is first asked who he is
+    return form
 
 
 def local_path(text: str, *, otherwise: str) -> str:

@@ -15,6 +15,7 @@ from latchgate.domain.errors import LatchgateError
 from latchgate.domain.money import format_usd, parse_usd
 from latchgate.domain.people import Identity
 from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.services.confirmations import REQUIRED
 from latchgate.services.limits import SETTABLE, Standing
 
 router = APIRouter()
@@ -77,6 +78,9 @@ async def save(request: Request, identity: LoggedIn) -> Response:
             if f"{kind}.{period}" in form
         }
         time_zone = form.get("time_zone", "").strip() or standing.time_zone
+        is_looser = any(standing.would_loosen(*which, amount) for which, amount in wanted.items())
+        if is_looser or time_zone != standing.time_zone:
+            services_of(request).confirmations.require(identity, "sensitive")
         if time_zone != standing.time_zone:
             await limits.set_time_zone(identity.account_id, time_zone, caller)
         for (kind, period), amount_nanos in wanted.items():
@@ -84,6 +88,8 @@ async def save(request: Request, identity: LoggedIn) -> Response:
             if amount_nanos != (view.limit_nanos if view else None):
                 await limits.set_limit(identity.account_id, kind, period, amount_nanos, caller)
     except LatchgateError as error:
+        if error.code == REQUIRED:
+            raise  # asked on a page of its own, and then it goes on here
         return await _limits_page(request, identity, form, error)
     return RedirectResponse("/limits?notice=saved", _SEE_OTHER)
 
@@ -92,11 +98,14 @@ async def save(request: Request, identity: LoggedIn) -> Response:
 async def switch_premium(request: Request, identity: LoggedIn) -> Response:
     """Switch premium models on or off, for the account or for its key."""
     form = await read_form(request)
+    is_on = form.get("is_on") == "1"
+    if is_on:
+        services_of(request).confirmations.require(identity, "sensitive")
     try:
         await services_of(request).limits.set_premium(
             identity.account_id,
             form.get("what", ""),
-            is_on=form.get("is_on") == "1",
+            is_on=is_on,
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:

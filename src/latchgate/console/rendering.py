@@ -80,6 +80,7 @@ def _environment() -> Environment:
         "count": lambda number: f"{number:,}",
         "when": when,
         "moment": moment,
+        "grouped": lambda text: " ".join(text[at : at + 4] for at in range(0, len(text), 4)),
     }
     environment.globals["asset"] = asset
     return environment

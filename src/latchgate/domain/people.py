@@ -32,8 +32,11 @@ class Identity:
     account_id: str
     account_state: str
     session_id: str
-    #: When the password was last shown for this session.
-    logged_in_us: int = 0
+    #: When he last showed, in this session, that it is he: by logging in, or when asked again.
+    confirmed_us: int = 0
+    #: What he can show it by, beside his password.
+    has_second_factor: bool = False
+    has_passkey: bool = False
 
 
 CLI = Caller(actor="cli")

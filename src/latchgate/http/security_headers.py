@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 
-from latchgate.http.sessions import COOKIE, DEVICE_COOKIE, SECURE_PREFIX
+from latchgate.http.sessions import COOKIE, DEVICE_COOKIE, SECURE_PREFIX, STEP_COOKIE
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'; manifest-src 'self'"
 )
-#: Nothing here needs any of a browser's powers, save writing to the clipboard (a key's Copy).
+#: Nothing here needs any of a browser's powers, save writing to the clipboard (a key's Copy) and
+#: passkeys.
 PERMISSIONS_POLICY = (
     "accelerometer=(), camera=(), clipboard-write=(self), display-capture=(), geolocation=(), "
-    "gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
+    "gyroscope=(), magnetometer=(), microphone=(), payment=(), "
+    "publickey-credentials-create=(self), publickey-credentials-get=(self), usb=()"
 )
 #: A year, as RFC 6797 has it. No includeSubDomains: other hosts are not ours to decide for.
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 NO_STORE = "no-store"
 #: A page whose address is a secret: it must not be told to anybody, our own log included.
-SECRET_PATHS = ("/reset",)
+SECRET_PATHS = ("/reset", "/email-change")
 STATIC_PREFIX = "/static/"
-_OURS = frozenset({COOKIE, DEVICE_COOKIE})
+_OURS = frozenset({COOKIE, DEVICE_COOKIE, STEP_COOKIE})
 
 _ALWAYS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,

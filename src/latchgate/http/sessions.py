@@ -19,19 +19,23 @@ from latchgate.domain.errors import Forbidden, LoginFailed
 from latchgate.domain.people import Caller, Identity
 from latchgate.services.audit_log import USER_AGENT_CHARS_MAX
 from latchgate.services.sessions import TOKEN_CHARS_MAX
+from latchgate.services.tickets import TICKET_MINUTES
 
 if TYPE_CHECKING:
     from latchgate.services.bundle import Services
+    from latchgate.services.confirmations import Confirmed as JustConfirmed
     from latchgate.services.logins import LoggedIn as JustLoggedIn
 
 COOKIE = "latchgate"
 DEVICE_COOKIE = "latchgate-device"
+#: The ticket of a login whose password was right and whose code is still to come.
+STEP_COOKIE = "latchgate-step"
 #: What a browser takes only from this very host, and only over TLS (RFC 6265bis, 4.1.3.2).
 SECURE_PREFIX = "__Host-"
 DEVICE_CHARS_MAX = 256
 DEVICE_DAYS = 365
 ANONYMOUS = "anonymous"
-_DAY_S = DAY_US // SECOND_US
+_DAY_S, _MINUTE_S = DAY_US // SECOND_US, 60
 
 
 def services_of(request: Request) -> Services:
@@ -66,7 +70,10 @@ async def find_identity(request: Request) -> Identity | None:
         found: Identity | None = request.state.identity
         return found
     token = session_token(request)
-    identity = await services_of(request).sessions.find_identity(token) if token else None
+    identity = None
+    if token:
+        sessions = services_of(request).sessions
+        identity = await sessions.find_identity(token, client_ip(request))
     request.state.identity = identity
     return identity
 
@@ -85,6 +92,29 @@ async def require_operator(request: Request) -> Identity:
     if not identity.is_operator:
         raise Forbidden("Only an operator may do this.")
     return identity
+
+
+async def require_confirmed(request: Request) -> Identity:
+    """Who sent the request, who has shown a short time ago that it is he.
+
+    Raises LoginFailed, or Forbidden ``reauthentication_required``.
+    """
+    identity = await require_identity(request)
+    services_of(request).confirmations.require(identity, "sensitive")
+    return identity
+
+
+async def confirm(
+    request: Request, response: Response, identity: Identity, password: str, code: str
+) -> None:
+    """Take what shows that it is he, and give the browser its session's new token.
+
+    Raises what ``Confirmations.confirm`` raises.
+    """
+    services = services_of(request)
+    caller = caller_of(request, identity)
+    confirmed = await services.confirmations.confirm(identity, password, code, caller)
+    renew_cookie(response, confirmed, services.settings)
 
 
 def caller_of(request: Request, identity: Identity | None) -> Caller:
@@ -123,9 +153,32 @@ def log_browser_in(response: Response, logged_in: JustLoggedIn, settings: Settin
     _set_cookie(response, DEVICE_COOKIE, logged_in.known_device, DEVICE_DAYS * _DAY_S)
 
 
+def renew_cookie(response: Response, confirmed: JustConfirmed, settings: Settings) -> None:
+    """Give the browser its session's new token."""
+    lasts_s = settings.sessions.absolute_days * _DAY_S
+    _set_cookie(response, COOKIE, confirmed.session_token, lasts_s)
+
+
+def login_ticket(connection: HTTPConnection) -> str:
+    """What the browser keeps between its password and its code; empty when there is nothing."""
+    return _cookie(connection, STEP_COOKIE, TOKEN_CHARS_MAX)
+
+
+def keep_login_ticket(response: Response, ticket: str) -> None:
+    """Let the browser give a code next."""
+    _set_cookie(response, STEP_COOKIE, ticket, TICKET_MINUTES * _MINUTE_S)
+
+
+def drop_login_ticket(response: Response) -> None:
+    """The code was given, or will not be."""
+    response.delete_cookie(STEP_COOKIE, path="/", httponly=True, samesite="lax")
+
+
 def _set_cookie(response: Response, name: str, value: str, max_age_s: int) -> None:
     response.set_cookie(name, value, max_age=max_age_s, path="/", httponly=True, samesite="lax")
 
 
 #: What handlers write in their signatures.
 LoggedIn = Annotated[Identity, Depends(require_identity)]
+#: … for what a login alone does not open once it is some time ago.
+RecentlyConfirmed = Annotated[Identity, Depends(require_confirmed)]

@@ -18,7 +18,9 @@ from latchgate.services import letters
 from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
-from latchgate.services.logins import LoggedIn, Logins, hash_of
+from latchgate.services.logins import LoggedIn, Logins
+from latchgate.services.passwords import hash_of
+from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash
 from latchgate.storage import accounts as rows
 from latchgate.storage.invitations import is_invited, redeem_invitation
@@ -130,7 +132,10 @@ class Accounts:
         self, found: AnyRow, typed: str, caller: Caller, now_us: int, *, is_his: bool
     ) -> LoggedIn:
         if is_his:
-            return await self._store.write(self._logins.open, found.user_id, typed, caller, now_us)
+            logged_in = await self._store.write(self._log_in_again, found, typed, caller, now_us)
+            if logged_in is not None:
+                self._logins.tell_of_new_device(found, caller, known_device="")
+                return logged_in
         base_url = self._settings.server.base_url
         letter = letters.already_signed_up(found.email, f"{base_url}/login", f"{base_url}/forgot")
         self._mail.post(letter)
@@ -143,6 +148,14 @@ class Accounts:
             target=found.user_id,
         )
         return self._logins.decoy(typed)
+
+    def _log_in_again(
+        self, conn: Connection, found: AnyRow, typed: str, caller: Caller, now_us: int
+    ) -> LoggedIn | None:
+        """His own password logs him in; but not past a second factor, which sign-up never asks."""
+        if state_of(conn, found.user_id).is_on:
+            return None
+        return self._logins.open(conn, found.user_id, typed, caller, now_us)
 
     async def create(
         self, email: str, password: str, *, is_operator: bool, credit_nanos: int | None, actor: str

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.domain.people import Caller
+    from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
 USER_AGENT_CHARS_MAX = 300
@@ -65,18 +66,29 @@ class AuditLog:
 
     async def list_recent(self, account_id: str, limit: int = 50) -> list[AuditEventView]:
         """The newest events, at most 200."""
-        found = await self._store.read(
-            rows.list_events, account_id, limit=min(limit, EVENTS_LISTED_MAX)
-        )
-        return [
-            AuditEventView(
-                at_us=row.at_us,
-                actor=row.actor,
-                action=row.action,
-                target=row.target,
-                ip=row.ip,
-                user_agent=row.user_agent,
-                details=json.loads(row.details),
-            )
-            for row in found
-        ]
+        events, _ = await self.list_page(account_id, limit=limit)
+        return events
+
+    async def list_page(
+        self, account_id: str, *, before: str | None = None, limit: int = 50
+    ) -> tuple[list[AuditEventView], str | None]:
+        """A page of events, newest first, and where the next begins: its ``before``.
+
+        At most 200 rows. A ``before`` that is no event of this account gives an empty page.
+        """
+        limit = min(limit, EVENTS_LISTED_MAX)
+        found = await self._store.read(rows.list_events, account_id, before=before, limit=limit + 1)
+        following = found[limit - 1].id if len(found) > limit else None
+        return [_view(row) for row in found[:limit]], following
+
+
+def _view(row: AnyRow) -> AuditEventView:
+    return AuditEventView(
+        at_us=row.at_us,
+        actor=row.actor,
+        action=row.action,
+        target=row.target,
+        ip=row.ip,
+        user_agent=row.user_agent,
+        details=json.loads(row.details),
+    )

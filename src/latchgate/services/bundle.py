@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from latchgate.services.audit_log import AuditLog
     from latchgate.services.billing import Billing
     from latchgate.services.catalog import Catalog
+    from latchgate.services.confirmations import Confirmations
     from latchgate.services.embedded import EmbeddedModels
     from latchgate.services.invitations import Invitations
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
+    from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.reports import Reports
+    from latchgate.services.second_factors import SecondFactors
     from latchgate.services.sessions import Sessions
     from latchgate.services.usage import UsageService
 
@@ -31,6 +34,9 @@ class Services:
     clock: Clock
     accounts: Accounts
     logins: Logins
+    password_changes: PasswordChanges
+    confirmations: Confirmations
+    second_factors: SecondFactors
     sessions: Sessions
     invitations: Invitations
     audit_log: AuditLog

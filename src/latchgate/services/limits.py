@@ -74,6 +74,13 @@ class Standing:
         """What can be spent now: the one number that a refusal states."""
         return self.binding.left_nanos
 
+    def would_loosen(self, kind: str, period: str, amount_nanos: int | None) -> bool:
+        """Whether a new value lets more be spent than now: what a stolen login must not do."""
+        view = self.find(kind, period)
+        if view is None:
+            return False
+        return amount_nanos is None or amount_nanos > view.limit_nanos
+
     def find(self, kind: str, period: str) -> LimitView | None:
         """A limit, if it is set."""
         return next((v for v in self.limits if (v.kind, v.period) == (kind, period)), None)

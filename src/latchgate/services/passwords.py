@@ -7,11 +7,14 @@ import os
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import ARGON2_VERSION
+
+if TYPE_CHECKING:
+    from latchgate.storage.statements import AnyRow
 
 R = TypeVar("R")
 
@@ -55,6 +58,12 @@ class Passwords:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
+
+
+def hash_of(found: AnyRow | None) -> str | None:
+    """The password hash of whoever was found."""
+    password_hash: str | None = None if found is None else found.password_hash
+    return password_hash
 
 
 def _decoy(hasher: PasswordHasher) -> str:

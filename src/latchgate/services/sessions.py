@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latchgate.clock import DAY_US, MINUTE_US
+from latchgate.domain.errors import NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import Identity
 from latchgate.domain.secrets import mint_token
@@ -58,6 +59,7 @@ def open_session(
         ended_us=None,
         ip=caller.ip,
         user_agent=caller.user_agent[:USER_AGENT_CHARS_MAX],
+        confirmed_us=now_us,
     )
     return token
 
@@ -73,8 +75,11 @@ class Sessions:
     def _seen_after_us(self, now_us: int) -> int:
         return now_us - self._settings.idle_days * DAY_US
 
-    async def find_identity(self, token: str) -> Identity | None:
-        """Who a cookie belongs to; None when its session is unknown, ended, idle or too old."""
+    async def find_identity(self, token: str, ip: str = "") -> Identity | None:
+        """Who a cookie belongs to; None when its session is unknown, ended, idle or too old.
+
+        ``ip`` is where it came from: its user sees when and from where each was last used.
+        """
         if not token or len(token) > TOKEN_CHARS_MAX:
             return None
         now_us = self._clock.now_us()
@@ -86,8 +91,9 @@ class Sessions:
         )
         if row is None:
             return None
-        if now_us - row.seen_us > MINUTE_US:
-            await self._store.write(rows.touch_session, row.id, now_us=now_us)
+        ip = ip or row.ip
+        if now_us - row.seen_us > MINUTE_US or ip != row.ip:
+            await self._store.write(rows.touch_session, row.id, now_us=now_us, ip=ip)
         return Identity(
             user_id=row.user_id,
             email=row.email,
@@ -95,7 +101,9 @@ class Sessions:
             account_id=row.account_id,
             account_state=row.account_state,
             session_id=row.id,
-            logged_in_us=row.created_us,
+            confirmed_us=row.confirmed_us,
+            has_second_factor=bool(row.has_second_factor),
+            has_passkey=bool(row.has_passkey),
         )
 
     async def close(self, identity: Identity, caller: Caller) -> None:
@@ -105,6 +113,17 @@ class Sessions:
         def transaction(conn: Connection) -> None:
             rows.end_session(conn, identity.session_id, now_us=now_us)
             self._record(conn, identity, caller, "session.close", now_us)
+
+        await self._store.write(transaction)
+
+    async def close_other(self, identity: Identity, session_id: str, caller: Caller) -> None:
+        """Log out one of the user's other devices. Raises NotFound."""
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            if not rows.end_session_of(conn, identity.user_id, session_id, now_us=now_us):
+                raise NotFound("There is no such session, or it has ended.")
+            self._record(conn, identity, caller, "session.close_other", now_us, session_id)
 
         await self._store.write(transaction)
 
@@ -144,7 +163,13 @@ class Sessions:
         ]
 
     def _record(
-        self, conn: Connection, identity: Identity, caller: Caller, action: str, now_us: int
+        self,
+        conn: Connection,
+        identity: Identity,
+        caller: Caller,
+        action: str,
+        now_us: int,
+        session_id: str | None = None,
     ) -> None:
         record(
             conn,
@@ -152,5 +177,5 @@ class Sessions:
             account_id=identity.account_id,
             caller=caller,
             action=action,
-            target=identity.session_id,
+            target=session_id or identity.session_id,
         )

@@ -36,6 +36,10 @@ LOGIN_BY_PLACE = Limit(100, 5 * MINUTE_US)
 SIGN_UP_BY_PLACE = Limit(20, HOUR_US)
 RESET_BY_EMAIL = Limit(5, HOUR_US)
 RESET_BY_PLACE = Limit(20, HOUR_US)
+#: Three of a million codes are right at a time: who has the password and guesses for a year is let
+#: in once in four times, and the owner hears of him after the first five.
+CODE_BY_USER = Limit(5, 30 * MINUTE_US)
+PASSKEY_BY_PLACE = Limit(100, 5 * MINUTE_US)
 
 
 class Throttles:
@@ -63,6 +67,11 @@ class Throttles:
                 retry_after_s=math.ceil(wait_us / SECOND_US),
                 code="too_many_attempts",
             )
+
+    def is_used_up(self, limit: Limit, place: str) -> bool:
+        """Whether the next try would be one too many."""
+        started_us, tries = self._counts.get((limit, place), (0, 0))
+        return tries >= limit.tries and self._clock.now_us() - started_us < limit.window_us
 
     def forgive(self, limit: Limit, place: str) -> None:
         """Forget a place's tries: it has shown who it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, and_, insert, or_, select
 
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import audit_events
@@ -15,8 +15,19 @@ def insert_event(conn: Connection, **values: object) -> None:
     conn.execute(insert(audit_events).values(**values))
 
 
-def list_events(conn: Connection, account_id: str, *, limit: int) -> Sequence[AnyRow]:
-    """An account's newest events."""
+def list_events(
+    conn: Connection, account_id: str, *, before: str | None = None, limit: int
+) -> Sequence[AnyRow]:
+    """An account's events, newest first, older than the event ``before``."""
     columns = audit_events.c
     query = select(audit_events).where(columns.account_id == account_id)
+    if before is not None:
+        at_us = (
+            select(columns.at_us)
+            .where(columns.id == before, columns.account_id == account_id)
+            .scalar_subquery()
+        )
+        query = query.where(
+            or_(columns.at_us < at_us, and_(columns.at_us == at_us, columns.id < before))
+        )
     return conn.execute(query.order_by(columns.at_us.desc(), columns.id.desc()).limit(limit)).all()

@@ -1,6 +1,7 @@
 """Every table. Times are integer microseconds of our clock, money is integer nano-USD.
 
 people    users ─ memberships ─ accounts;  sessions, password_resets, invitations;  audit_events
+          (their second factors and passkeys are in ``factor_tables.py``)
 keys      api_keys (a secret is kept as a peppered HMAC only)
 catalog   upstreams ─ models ─ prices (versions, never edited)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
@@ -10,59 +11,18 @@ engine    budgets ─ budget_windows;  epochs ─ leases
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, PrimaryKeyConstraint, Text, text
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from latchgate.storage import factor_tables
+from latchgate.storage.columns import Int64, metadata
+from latchgate.storage.columns import id_column as _id
+from latchgate.storage.columns import int_column as _int
+from latchgate.storage.columns import ref_column as _ref
+from latchgate.storage.columns import strict_table as _table
+from latchgate.storage.columns import text_column as _text
 
-#: 64 bits in every engine; SQLite's STRICT tables know only INTEGER.
-Int64 = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _table(
-    name: str,
-    *columns: Column[object] | CheckConstraint | Index | PrimaryKeyConstraint,
-    is_key_the_table: bool = False,
-) -> Table:
-    with_rowid = not is_key_the_table
-    return Table(name, metadata, *columns, sqlite_strict=True, sqlite_with_rowid=with_rowid)
-
-
-def _int(name: str, *, null: bool = False, default: str | None = None) -> Column[object]:
-    return Column(name, Int64, nullable=null, server_default=default and text(default))
-
-
-def _text(name: str, *, null: bool = False, unique: bool = False) -> Column[object]:
-    return Column(name, Text, nullable=null, unique=unique or None)
-
-
-def _id() -> Column[object]:
-    return Column("id", Text, primary_key=True)
-
-
-def _ref(name: str, target: str, *, null: bool = False) -> Column[object]:
-    return Column(name, Text, ForeignKey(target), nullable=null)
-
+#: What is passed on beside the tables below: the others are in the same metadata.
+__all__ = ["Int64", "factor_tables", "metadata"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(
@@ -90,6 +50,7 @@ accounts = _table(
     _int("created_us"),
     # Whether the key may call premium models, where the account may; it outlives the key.
     _int("is_key_premium_on", default="1"),
+    _int("closed_us", null=True),  # its owner has closed it: for good
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
 )
 
@@ -111,8 +72,9 @@ sessions = _table(
     _int("seen_us"),
     _int("expires_us"),
     _int("ended_us", null=True),
-    _text("ip"),
+    _text("ip"),  # where it was last used from
     _text("user_agent"),
+    _int("confirmed_us", default="0"),  # when its user last showed that it is he
     Index("ix_sessions_user_id", "user_id"),
 )
 

@@ -76,7 +76,7 @@ async def sign_up(asked: SignupAsked, request: Request, response: Response) -> S
 )
 async def change_password(asked: PasswordAsked, request: Request, identity: LoggedIn) -> None:
     """Change the password; all other sessions end."""
-    await services_of(request).logins.change_password(
+    await services_of(request).password_changes.change(
         identity, asked.current, asked.new, caller_of(request, identity)
     )
 
@@ -84,7 +84,7 @@ async def change_password(asked: PasswordAsked, request: Request, identity: Logg
 @router.post("/password-resets", operation_id="requestReset", status_code=HTTPStatus.ACCEPTED)
 async def request_reset(asked: ResetAsked, request: Request) -> ResetAnswered:
     """Have a link mailed by which a new password can be set."""
-    await services_of(request).logins.request_reset(asked.email, caller_of(request, None))
+    await services_of(request).password_changes.request_reset(asked.email, caller_of(request, None))
     return ResetAnswered(message="If there is an account with this e-mail, a mail is on its way.")
 
 
@@ -93,6 +93,6 @@ async def request_reset(asked: ResetAsked, request: Request) -> ResetAnswered:
 )
 async def redeem_reset(asked: RedeemAsked, request: Request) -> None:
     """Set a new password by the mail's token; all sessions end."""
-    await services_of(request).logins.reset_password(
+    await services_of(request).password_changes.reset(
         asked.token, asked.password, caller_of(request, None)
     )

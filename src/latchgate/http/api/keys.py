@@ -9,18 +9,20 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from latchgate.domain.money import format_usd
 from latchgate.http.api.shapes import (
     Answered,
     Asked,
+    Code,
     Password,
     PathID,
     at,
     at_or_none,
     session_cookie,
 )
-from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.http.sessions import LoggedIn, caller_of, confirm, services_of
 from latchgate.services.api_keys import NAME_CHARS_MAX, KeyView
 
 router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[session_cookie])
@@ -36,6 +38,9 @@ class KeyAsked(Asked):
     password: Annotated[
         Password,
         Field(description="Asked for when the login is older than `sessions.fresh_hours`."),
+    ] = ""
+    code: Annotated[
+        Code, Field(description="With the password, where the login asks for a code.")
     ] = ""
     at_once: Annotated[
         bool, Field(description="With `replace`: end the live key now, not at the successor's use.")
@@ -87,7 +92,7 @@ async def list_keys(request: Request, identity: LoggedIn) -> KeysAnswered:
 
 @router.post("", operation_id="createKey", status_code=HTTPStatus.CREATED)
 async def create_key(
-    request: Request, identity: LoggedIn, asked: KeyAsked | None = None
+    request: Request, response: Response, identity: LoggedIn, asked: KeyAsked | None = None
 ) -> NewKeyAnswered:
     """Create a key. While one is live this is 409 `live_key_exists`, unless `replace` is true.
 
@@ -95,7 +100,10 @@ async def create_key(
     """
     asked = asked or KeyAsked()
     services = services_of(request)
-    await services.logins.check_fresh(identity, asked.password)
+    if not services.confirmations.is_fresh(identity, "key") and asked.password:
+        await confirm(request, response, identity, asked.password, asked.code)
+    else:
+        services.confirmations.require(identity, "key")
     made = await services.api_keys.create(
         identity.account_id,
         asked.name,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from latchgate.domain.money import format_usd, parse_usd
 from latchgate.http.api.shapes import Answered, Asked, at_or_none, session_cookie
-from latchgate.http.sessions import LoggedIn, caller_of, services_of
+from latchgate.http.sessions import LoggedIn, RecentlyConfirmed, caller_of, services_of
 from latchgate.services.limits import LimitView, Standing
 
 router = APIRouter(prefix="/limits", tags=["limits"], dependencies=[session_cookie])
@@ -81,14 +81,21 @@ async def get_limits(request: Request, identity: LoggedIn) -> LimitsAnswered:
 
 @router.put("", operation_id="setLimit")
 async def set_limit(request: Request, identity: LoggedIn, asked: LimitAsked) -> LimitsAnswered:
-    """Set, raise, lower or take away a limit. It binds the next call."""
-    limits = services_of(request).limits
+    """Set, raise, lower or take away a limit. It binds the next call.
+
+    To raise it, or to take it away, is 403 `reauthentication_required` some time after the login:
+    see `PUT /api/session/confirmation`.
+    """
+    limits, kind = services_of(request).limits, f"{asked.what}_limit"
     amount_nanos = None
     if asked.limit_usd is not None:
         amount_nanos = parse_usd(asked.limit_usd, param="limit_usd", allow_zero=True)
+    standing = await limits.standing(identity.account_id)
+    if standing.would_loosen(kind, asked.period, amount_nanos):
+        services_of(request).confirmations.require(identity, "sensitive")
     await limits.set_limit(
         identity.account_id,
-        f"{asked.what}_limit",
+        kind,
         asked.period,
         amount_nanos,
         caller_of(request, identity),
@@ -101,13 +108,15 @@ async def set_premium(request: Request, identity: LoggedIn, asked: PremiumAsked)
     """Let the account, or its key, call premium models, or not. It binds the next call."""
     limits = services_of(request).limits
     caller = caller_of(request, identity)
+    if asked.is_on:
+        services_of(request).confirmations.require(identity, "sensitive")
     await limits.set_premium(identity.account_id, asked.what, is_on=asked.is_on, caller=caller)
     return _answered(await limits.standing(identity.account_id))
 
 
 @router.put("/time-zone", operation_id="setTimeZone")
 async def set_time_zone(
-    request: Request, identity: LoggedIn, asked: TimeZoneAsked
+    request: Request, identity: RecentlyConfirmed, asked: TimeZoneAsked
 ) -> LimitsAnswered:
     """Choose at whose midnight limits begin anew."""
     limits = services_of(request).limits

@@ -18,6 +18,7 @@ from latchgate.domain.password_policy import PASSWORD_BYTES_MAX
 from latchgate.http.cross_site import media_type
 from latchgate.http.sessions import COOKIE, SECURE_PREFIX
 from latchgate.services.billing import PAGE_ROWS_MAX
+from latchgate.services.second_factors import CODE_CHARS_MAX
 from latchgate.services.sessions import TOKEN_CHARS_MAX
 
 EMAIL_CHARS_MAX = 512
@@ -56,6 +57,7 @@ class Refusal(Answered):
 
 Email = Annotated[str, Field(max_length=EMAIL_CHARS_MAX, examples=["ada@example.com"])]
 Password = Annotated[str, Field(max_length=PASSWORD_BYTES_MAX)]
+Code = Annotated[str, Field(max_length=CODE_CHARS_MAX, examples=["492039"])]
 Token = Annotated[str, Field(max_length=TOKEN_CHARS_MAX)]
 PathID = Annotated[str, Path(max_length=ID_CHARS_MAX)]
 Before = Annotated[
