@@ -34,6 +34,7 @@ from latchgate.services.backups import copy_database
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
+from latchgate.services.ceremonies import Ceremonies
 from latchgate.services.condition import examine
 from latchgate.services.confirmations import Confirmations
 from latchgate.services.embedded import EmbeddedModels
@@ -42,6 +43,7 @@ from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
 from latchgate.services.notices import Notices
+from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.recovery import recover
@@ -269,7 +271,8 @@ def _services(parts: _Parts) -> Services:
             throttles,
             mail,
             logins,
-            directory.on_account_changed,
+            notices=notices,
+            on_account_changed=directory.on_account_changed,
         ),
         logins=logins,
         password_changes=PasswordChanges(
@@ -277,6 +280,15 @@ def _services(parts: _Parts) -> Services:
         ),
         confirmations=confirmations,
         second_factors=factors,
+        passkeys=Passkeys(
+            store,
+            clock,
+            Ceremonies(settings.server.base_url),
+            throttles,
+            logins,
+            confirmations,
+            notices,
+        ),
         sessions=Sessions(store, clock, settings.sessions),
         invitations=Invitations(store, clock, mail, settings.server.base_url),
         audit_log=AuditLog(store),

@@ -119,6 +119,9 @@ def _accounts_and_credit(operator: Operator) -> None:
     history = operator.asks("credit", "history", ADA)["postings"]
     assert [posting["amount_usd"] for posting in history] == ["2.50", "5.00"]
     assert history[0]["note"] == "thanks"
+    for verb in ("log-out", "reset-factors"):
+        assert operator.asks("account", verb, ADA)["email"] == ADA
+        assert ADA in operator.types("account", verb, ADA)
     assert operator.asks("account", "suspend", ADA)["state"] == "suspended"
     assert operator.asks("account", "resume", ADA)["state"] == "active"
     switched = operator.asks("limit", "premium", ADA, "account", "on")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -84,3 +86,106 @@ def test_another_device_is_seen_and_logged_out(browser: Browser, server: ServerP
     expect(other.get_by_role("heading", name="Log in")).to_be_visible()
     here.close()
     there.close()
+
+
+def plug_in(page: Page) -> None:
+    """Chromium's own virtual authenticator, with a finger on it."""
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable", {"enableUI": False})
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
+def test_a_passkey_is_made_named_used_and_removed(page: Page, server: ServerProcess) -> None:
+    plug_in(page)
+    sign_up(page, server, "passkey@example.com")
+    page.get_by_role("link", name="Security").first.click()
+    page.get_by_role("link", name="Add a passkey").click()
+    page.get_by_label("Name").fill("This laptop")
+    page.get_by_role("button", name="Make a passkey").click()
+    expect(page.get_by_text("Your passkey is made")).to_be_visible()
+
+    page.get_by_role("link", name="Add a passkey").click()
+    page.get_by_role("button", name="Make a passkey").click()
+    expect(page.get_by_text("has a passkey for your account already")).to_be_visible()
+
+    page.get_by_role("button", name="Log out", exact=True).first.click()
+    page.goto(f"{server.url}/login?next=/limits")
+    page.get_by_role("button", name="Log in with a passkey").click()
+    expect(page.get_by_role("heading", name="Limits", exact=True)).to_be_visible()
+
+    page.get_by_role("link", name="Security").first.click()
+    expect(page.get_by_text("Logged in: passkey")).to_be_visible()
+    page.get_by_role("link", name="Rename or remove").click()
+    page.get_by_label("Name").fill("Old laptop")
+    page.get_by_role("button", name="Save the name").click()
+    expect(page.get_by_text("Old laptop", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Rename or remove").click()
+    page.get_by_role("button", name="Remove the passkey").click()
+    expect(page.get_by_text("The passkey is removed")).to_be_visible()
+
+    page.get_by_role("button", name="Log out", exact=True).first.click()
+    page.goto(f"{server.url}/login")
+    page.get_by_role("button", name="Log in with a passkey").click()
+    expect(page.get_by_text("This passkey was not taken")).to_be_visible()
+
+
+def let_pass(server: ServerProcess, minutes: int) -> None:
+    """As if so many minutes had passed since anybody logged in."""
+    with closing(sqlite3.connect(server.data / "latchgate.db", timeout=30)) as conn, conn:
+        conn.execute("UPDATE sessions SET confirmed_us = confirmed_us - ?", (minutes * 60_000_000,))
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "plain"])
+def test_who_confirms_goes_on_with_what_he_had_typed(
+    browser: Browser, server: ServerProcess, *, javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=javascript)
+    page = context.new_page()
+    sign_up(page, server, f"confirm-{javascript}@example.com")
+    page.goto(f"{server.url}/limits")
+    page.get_by_label("Each day").first.fill("1.00")
+    page.get_by_role("button", name="Save limits").click()
+    let_pass(server, 16)
+    page.get_by_label("Each day").first.fill("2.50")
+    page.get_by_label("Time zone").fill("Europe/Rome")
+    page.get_by_role("button", name="Save limits").click()
+    expect(page.get_by_role("heading", name="Confirm it is you")).to_be_visible()
+    page.get_by_label("Your password").fill("not the one")
+    page.get_by_role("button", name="Confirm and go on").click()
+    expect(page.get_by_text("That is not your password.")).to_be_visible()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Confirm and go on").click()
+    expect(page.get_by_text("Saved. It binds the next call.")).to_be_visible()
+    expect(page.get_by_label("Each day").first).to_have_value("2.50")
+    expect(page.get_by_label("Time zone")).to_have_value("Europe/Rome")
+    context.close()
+
+
+def test_a_passkey_confirms_and_the_key_is_made_at_once(page: Page, server: ServerProcess) -> None:
+    plug_in(page)
+    sign_up(page, server, "quick@example.com")
+    page.goto(f"{server.url}/security/passkeys/new")
+    page.get_by_role("button", name="Make a passkey").click()
+    expect(page.get_by_text("Your passkey is made")).to_be_visible()
+    let_pass(server, 13 * 60)
+    page.goto(f"{server.url}/api-keys")
+    page.get_by_role("button", name="Create new secret key").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("Made by a finger")
+    page.get_by_role("button", name="Create secret key").click()
+    expect(page.get_by_role("heading", name="Confirm it is you")).to_be_visible()
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("dialog").get_by_text("never be shown again")).to_be_visible()
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("row").filter(has_text="Made by a finger")).to_contain_text("Live")
+    let_pass(server, 16)
+    page.goto(f"{server.url}/security/second-factor")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("heading", name="Codes from an app")).to_be_visible()

@@ -194,6 +194,30 @@ def test_prices_of_before_stay_and_those_in_force_have_one_for_priority(
     engine.dispose()
 
 
+def test_whoever_was_logged_in_before_has_confirmed_it_when_he_logged_in(
+    tmp_path: Path, database_url: str
+) -> None:
+    sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
+    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
+    with engine.begin() as conn:
+        migrate(conn, to="0006")
+        conn.execute(
+            text("""INSERT INTO users (id, email, email_key, password_hash, is_operator,
+                        created_us, password_changed_us)
+                    VALUES ('usr', 'a@example.com', 'a@example.com', 'x', 0, 1, 1)""")
+        )
+        conn.execute(
+            text("""INSERT INTO sessions (id, token_hash, user_id, created_us, seen_us,
+                        expires_us, ip, user_agent)
+                    VALUES ('ses', :hash, 'usr', 7, 8, 9, '', '')"""),
+            {"hash": b"x"},
+        )
+    with engine.begin() as conn:
+        migrate(conn)
+        assert conn.execute(text("SELECT id, confirmed_us FROM sessions")).one() == ("ses", 7)
+    engine.dispose()
+
+
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────
 def test_every_table_is_strict(migrated: Connection) -> None:
     rows = migrated.exec_driver_sql("PRAGMA table_list").mappings()

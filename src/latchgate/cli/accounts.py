@@ -107,6 +107,31 @@ def account_resume(
     return print_line(f"{email} is active again.")
 
 
+@account.command("log-out")
+def account_log_out(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """End all sessions of an account's user."""
+    answer = Place(data, config, as_json).perform("account.log-out", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{email} is logged out on all devices.")
+
+
+@account.command("reset-factors")
+def account_reset_factors(
+    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Take second factor and passkeys away from a user who has lost them.
+
+    Make sure first that it is he who asks. He is told by mail, and all his sessions end.
+    """
+    answer = Place(data, config, as_json).perform("account.reset-factors", email=email)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{email} logs in with the password alone again, and was told by mail.")
+
+
 @key.command("create")
 def key_create(
     email: Email,

@@ -3,7 +3,7 @@
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
 pages          landing access home usage quickstart api_keys billing limits prices
-               security second_factor activity
+               security second_factor passkeys activity
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
@@ -23,6 +23,7 @@ from latchgate.console import (
     home,
     landing,
     limits,
+    passkeys,
     prices,
     quickstart,
     second_factor,
@@ -37,7 +38,7 @@ def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
         *(landing, access, home, usage, quickstart, api_keys, billing, limits, prices),
-        *(security, second_factor, activity, confirmation),
+        *(security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]
 

@@ -101,7 +101,17 @@ async def show_log_in(request: Request) -> Response:
     if await find_identity(request) is not None:
         return RedirectResponse(goes_to, _SEE_OTHER)
     notice = request.query_params.get("notice", "")
-    return _form_page(request, "login.html", {"next": goes_to}, notice=notice)
+    return _login_page(request, {"next": goes_to}, notice=notice)
+
+
+def _login_page(
+    request: Request,
+    typed: Mapping[str, str],
+    error: LatchgateError | None = None,
+    notice: str = "",
+) -> Response:
+    has_passkeys = services_of(request).passkeys.are_possible
+    return _form_page(request, "login.html", typed, error, notice=notice, has_passkeys=has_passkeys)
 
 
 @router.post("/login")
@@ -117,7 +127,7 @@ async def log_in(request: Request) -> Response:
             known_device=known_device(request),
         )
     except LatchgateError as error:
-        return _form_page(request, "login.html", form, error, notice="")
+        return _login_page(request, form, error)
     goes_to = local_path(form.get("next", ""), otherwise="/home")
     if isinstance(logged_in, CodeAsked):
         response = RedirectResponse(f"/login/code?next={quote(goes_to)}", _SEE_OTHER)

@@ -38,6 +38,7 @@ async def _security_page(
         events=await services.audit_log.list_recent(identity.account_id, EVENTS_SHOWN),
         what_was_done=what_was_done,
         who_did_it=who_did_it,
+        passkeys=await services.passkeys.list_passkeys(identity.user_id),
         factor=await services.second_factors.state(identity.user_id),
         device_name=device_name,
         error=error,

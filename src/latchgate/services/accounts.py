@@ -20,11 +20,15 @@ from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins
 from latchgate.services.passwords import hash_of
+from latchgate.services.second_factors import forget as forget_second_factor
 from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash
 from latchgate.storage import accounts as rows
+from latchgate.storage import tickets
 from latchgate.storage.invitations import is_invited, redeem_invitation
 from latchgate.storage.ledger import open_account_books, post_credit
+from latchgate.storage.passkeys import delete_of_user as forget_passkeys
+from latchgate.storage.sessions import end_sessions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.config import Settings
     from latchgate.services.mail import Mail
+    from latchgate.services.notices import Notices
     from latchgate.services.passwords import Passwords
     from latchgate.services.throttles import Throttles
     from latchgate.storage.statements import AnyRow
@@ -77,6 +82,8 @@ class Accounts:
         throttles: Throttles,
         mail: Mail,
         logins: Logins,
+        *,
+        notices: Notices,
         on_account_changed: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -86,6 +93,7 @@ class Accounts:
         self._throttles = throttles
         self._mail = mail
         self._logins = logins
+        self._notices = notices
         self._on_account_changed = on_account_changed
 
     # ── sign up ─────────────────────────────────────────────────────────────────────────────────
@@ -244,6 +252,39 @@ class Accounts:
         """Let a suspended account call again. Raises NotFound."""
         return await self._change(email, actor, "account.resume", state="active")
 
+    async def log_out(self, email: str, actor: str) -> AccountView:
+        """End all of the user's sessions. Raises NotFound."""
+        return await self._with_person(email, actor, "session.close_all", _log_out)
+
+    async def reset_factors(self, email: str, actor: str) -> AccountView:
+        """Take second factor and passkeys away from somebody who has lost them, and tell him.
+
+        Ends all of his sessions. It is for the operator to make sure of whom he helps.
+        """
+        view = await self._with_person(email, actor, "factor.reset", _reset_factors)
+        self._notices.tell(view.email, "factors_reset", Caller(actor=actor))
+        return view
+
+    async def _with_person(
+        self, email: str, actor: str, action: str, do: Callable[[Connection, str, int], None]
+    ) -> AccountView:
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> AccountView:
+            found = _get(conn, email)
+            do(conn, found.user_id, now_us)
+            record(
+                conn,
+                at_us=now_us,
+                account_id=found.account_id,
+                caller=Caller(actor=actor),
+                action=action,
+                target=found.user_id,
+            )
+            return _view(found)
+
+        return await self._store.write(transaction)
+
     async def _change(self, email: str, actor: str, action: str, **values: object) -> AccountView:
         now_us = self._clock.now_us()
 
@@ -257,6 +298,17 @@ class Accounts:
         view = await self._store.write(transaction)
         self._on_account_changed(view.account_id)
         return view
+
+
+def _log_out(conn: Connection, user_id: str, now_us: int) -> None:
+    end_sessions(conn, user_id, now_us=now_us)
+    tickets.delete_of_user(conn, user_id)
+
+
+def _reset_factors(conn: Connection, user_id: str, now_us: int) -> None:
+    forget_second_factor(conn, user_id)
+    forget_passkeys(conn, user_id)
+    _log_out(conn, user_id, now_us)
 
 
 def _redeem(conn: Connection, invitation: str | None, key: str, now_us: int) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
+    from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.reports import Reports
     from latchgate.services.second_factors import SecondFactors
@@ -37,6 +38,7 @@ class Services:
     password_changes: PasswordChanges
     confirmations: Confirmations
     second_factors: SecondFactors
+    passkeys: Passkeys
     sessions: Sessions
     invitations: Invitations
     audit_log: AuditLog

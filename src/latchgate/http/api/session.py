@@ -34,6 +34,7 @@ from latchgate.http.sessions import (
     services_of,
 )
 from latchgate.services.logins import CodeAsked
+from latchgate.services.logins import LoggedIn as JustLoggedIn
 
 router = APIRouter(tags=["session"])
 
@@ -103,6 +104,14 @@ async def log_in(asked: LoginAsked, request: Request, response: Response) -> Ses
         logged_in = await services.logins.give_code(
             logged_in.ticket, asked.code, caller, known_device=device
         )
+    return await session_answer(request, response, logged_in)
+
+
+async def session_answer(
+    request: Request, response: Response, logged_in: JustLoggedIn
+) -> SessionAnswered:
+    """The answer to whoever has just logged in, with his cookies."""
+    services = services_of(request)
     identity = await services.sessions.find_identity(logged_in.session_token)
     if identity is None:  # ended between the two lines, as by a password reset
         raise LoginFailed("You are not logged in, or no longer. Log in.", code="session_expired")
