@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -35,9 +35,12 @@ from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
 from latchgate.services.ceremonies import Ceremonies
+from latchgate.services.closings import Closings
 from latchgate.services.condition import examine
 from latchgate.services.confirmations import Confirmations
+from latchgate.services.email_changes import EmailChanges
 from latchgate.services.embedded import EmbeddedModels
+from latchgate.services.exports import Exports
 from latchgate.services.invitations import Invitations
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
@@ -244,25 +247,32 @@ class _Parts:
     vault: Vault
 
 
-def _services(parts: _Parts) -> Services:
-    settings, clock, store = parts.settings, parts.clock, parts.store
-    directory, engine, passwords = parts.directory, parts.engine, parts.passwords
-    mail = Mail(settings.mail, parts.data.outbox, clock)
-    throttles = Throttles(clock)
-    notices = Notices(mail, clock, settings.server.base_url)
+class _People(TypedDict):
+    """The services about who people are."""
+
+    accounts: Accounts
+    logins: Logins
+    password_changes: PasswordChanges
+    confirmations: Confirmations
+    second_factors: SecondFactors
+    passkeys: Passkeys
+    email_changes: EmailChanges
+    sessions: Sessions
+    invitations: Invitations
+    closings: Closings
+    exports: Exports
+
+
+def _people(parts: _Parts, mail: Mail, billing: Billing, in_flight: InFlight) -> _People:
+    settings, clock, store, passwords = parts.settings, parts.clock, parts.store, parts.passwords
+    base_url, on_account_changed = settings.server.base_url, parts.directory.on_account_changed
+    throttles, notices = Throttles(clock), Notices(mail, clock, base_url)
     factors = SecondFactors(store, clock, parts.vault, parts.pepper, throttles, notices)
     logins = Logins(store, clock, settings, passwords, throttles, factors, notices, parts.pepper)
     confirmations = Confirmations(
         store, clock, settings.sessions, passwords, throttles, factors, notices
     )
-    in_flight = _in_flight(engine)
-    limits = Limits(
-        store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
-    )
-    usage = UsageService(store, clock, in_flight)
-    return Services(
-        settings=settings,
-        clock=clock,
+    return _People(
         accounts=Accounts(
             store,
             clock,
@@ -272,7 +282,7 @@ def _services(parts: _Parts) -> Services:
             mail,
             logins,
             notices=notices,
-            on_account_changed=directory.on_account_changed,
+            on_account_changed=on_account_changed,
         ),
         logins=logins,
         password_changes=PasswordChanges(
@@ -281,21 +291,35 @@ def _services(parts: _Parts) -> Services:
         confirmations=confirmations,
         second_factors=factors,
         passkeys=Passkeys(
-            store,
-            clock,
-            Ceremonies(settings.server.base_url),
-            throttles,
-            logins,
-            confirmations,
-            notices,
+            store, clock, Ceremonies(base_url), throttles, logins, confirmations, notices
         ),
+        email_changes=EmailChanges(store, clock, mail, notices, throttles, base_url),
         sessions=Sessions(store, clock, settings.sessions),
-        invitations=Invitations(store, clock, mail, settings.server.base_url),
+        invitations=Invitations(store, clock, mail, base_url),
+        closings=Closings(store, clock, billing, notices, on_account_changed),
+        exports=Exports(store, clock, in_flight, throttles),
+    )
+
+
+def _services(parts: _Parts) -> Services:
+    settings, clock, store = parts.settings, parts.clock, parts.store
+    directory, engine = parts.directory, parts.engine
+    mail = Mail(settings.mail, parts.data.outbox, clock)
+    in_flight = _in_flight(engine)
+    billing = Billing(
+        store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
+    )
+    limits = Limits(
+        store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
+    )
+    usage = UsageService(store, clock, in_flight)
+    return Services(
+        **_people(parts, mail, billing, in_flight),
+        settings=settings,
+        clock=clock,
         audit_log=AuditLog(store),
         api_keys=APIKeys(store, clock, parts.pepper, directory.on_key_changed),
-        billing=Billing(
-            store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
-        ),
+        billing=billing,
         limits=limits,
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),

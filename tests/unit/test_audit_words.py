@@ -9,7 +9,7 @@ from latchgate.services.audit_log import AuditEventView
 
 
 def _event(action: str, target: str = "", **details: object) -> AuditEventView:
-    return AuditEventView(0, "usr_x", action, target, "", "", details)
+    return AuditEventView("", 0, "usr_x", action, target, "", "", details)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
 pages          landing access home usage quickstart api_keys billing limits prices
-               security second_factor passkeys activity
+               profile security second_factor passkeys activity
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
@@ -25,6 +25,7 @@ from latchgate.console import (
     limits,
     passkeys,
     prices,
+    profile,
     quickstart,
     second_factor,
     security,
@@ -38,7 +39,7 @@ def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
         *(landing, access, home, usage, quickstart, api_keys, billing, limits, prices),
-        *(security, second_factor, passkeys, activity, confirmation),
+        *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]
 

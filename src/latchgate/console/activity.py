@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from latchgate.console.devices import device_name
 from latchgate.console.rendering import page, usd
 from latchgate.http.sessions import LoggedIn, services_of
 from latchgate.services.audit_log import AuditEventView
+from latchgate.services.devices import device_name
 
 router = APIRouter()
 

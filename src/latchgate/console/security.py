@@ -8,12 +8,12 @@ from starlette.responses import RedirectResponse, Response
 
 from latchgate.console.activity import what_was_done, who_did_it
 from latchgate.console.confirmation import Confirmed
-from latchgate.console.devices import device_name
 from latchgate.console.forms import read_form
 from latchgate.console.rendering import page
 from latchgate.domain.errors import LatchgateError
 from latchgate.domain.people import Identity
 from latchgate.http.sessions import LoggedIn, caller_of, clear_session_cookie, services_of
+from latchgate.services.devices import device_name
 
 router = APIRouter()
 

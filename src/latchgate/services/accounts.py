@@ -343,7 +343,7 @@ def _view(row: AnyRow) -> AccountView:
         account_id=row.account_id,
         user_id=row.user_id,
         email=row.email,
-        state=row.state,
+        state=row.state if row.closed_us is None else "closed",
         is_operator=bool(row.is_operator),
         is_premium_on=bool(row.is_premium_on),
         created_us=row.created_us,

@@ -24,6 +24,7 @@ EVENTS_LISTED_MAX = 200
 class AuditEventView:
     """One event, as the account's owner sees it."""
 
+    id: str
     at_us: int
     actor: str
     action: str
@@ -84,6 +85,7 @@ class AuditLog:
 
 def _view(row: AnyRow) -> AuditEventView:
     return AuditEventView(
+        id=row.id,
         at_us=row.at_us,
         actor=row.actor,
         action=row.action,

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from latchgate.services.audit_log import AuditLog
     from latchgate.services.billing import Billing
     from latchgate.services.catalog import Catalog
+    from latchgate.services.closings import Closings
     from latchgate.services.confirmations import Confirmations
+    from latchgate.services.email_changes import EmailChanges
     from latchgate.services.embedded import EmbeddedModels
+    from latchgate.services.exports import Exports
     from latchgate.services.invitations import Invitations
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
@@ -39,6 +42,9 @@ class Services:
     confirmations: Confirmations
     second_factors: SecondFactors
     passkeys: Passkeys
+    email_changes: EmailChanges
+    exports: Exports
+    closings: Closings
     sessions: Sessions
     invitations: Invitations
     audit_log: AuditLog

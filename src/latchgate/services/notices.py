@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from latchgate.clock import SECOND_US
+from latchgate.services.devices import browser_name
 from latchgate.services.mail import Letter
 
 if TYPE_CHECKING:
@@ -64,25 +65,26 @@ WORDS = {
             "until you set them up again."
         ),
     ),
-    "email_change_asked": (
-        "Your e-mail address is about to change",
-        (
-            "Somebody asked for another e-mail address for your Latchgate account. It changes only "
-            "when the links in two mails are opened: one to this address, one to the new one."
-        ),
-    ),
-    "email_changed": (
+    "email_left": (
         "Your e-mail address was changed",
         (
             "The e-mail address of your Latchgate account was changed. This one no longer logs in, "
             "and gets no more mail from it."
         ),
     ),
+    "email_changed": (
+        "Your e-mail address was changed",
+        "This is now the e-mail address of your Latchgate account: log in with it.",
+    ),
     "account_closed": (
         "Your account is closed",
         "Your Latchgate account is closed: its keys are refused, and nobody can log in to it.",
     ),
 }
+
+
+#: After these a new password would help nobody: this address opens nothing any more.
+FINAL = frozenset({"email_left", "account_closed"})
 
 
 class Notices:
@@ -96,20 +98,24 @@ class Notices:
     def tell(self, to: str, what: str, caller: Caller, *, about: str = "") -> None:
         """Tell an account's owner what happened to it; ``about`` names what it happened to."""
         subject, sentence = WORDS[what]
+        lines = self.facts(caller, about)
+        if what in FINAL:
+            advice = "If it was not you, write to the operator of this Latchgate at once."
+        else:
+            advice = (
+                "If it was you, there is nothing to do. If not, choose a new password at once,\n"
+                f"which logs out every device: {self._base_url}/forgot"
+            )
+        self._mail.post(Letter(to, subject, f"{sentence}\n\n{lines}\n\n{advice}\n"))
+
+    def facts(self, caller: Caller, about: str = "") -> str:
+        """When, from where and by what, a line each."""
         at = datetime.fromtimestamp(self._clock.now_us() // SECOND_US, UTC)
-        facts = [f"When: {at:%Y-%m-%d %H:%M:%S} UTC"]
-        if about:
-            facts.insert(0, f"What: {about}")
+        facts = [f"What: {about}"] if about else []
+        facts.append(f"When: {at:%Y-%m-%d %H:%M:%S} UTC")
         if caller.ip:
             facts.append(f"Network address: {caller.ip}")
         if caller.user_agent:
-            facts.append(f"Device, as it calls itself: {caller.user_agent}")
-        lines = "\n".join(facts)
-        text = f"""{sentence}
-
-{lines}
-
-If it was you, there is nothing to do. If not, choose a new password at once, which
-logs out every device: {self._base_url}/forgot
-"""
-        self._mail.post(Letter(to, subject, text))
+            device = browser_name(caller.user_agent) or "a program that is no browser"
+            facts.append(f"Device, as it says of itself: {device}")
+        return "\n".join(facts)

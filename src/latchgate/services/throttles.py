@@ -40,6 +40,8 @@ RESET_BY_PLACE = Limit(20, HOUR_US)
 #: in once in four times, and the owner hears of him after the first five.
 CODE_BY_USER = Limit(5, 30 * MINUTE_US)
 PASSKEY_BY_PLACE = Limit(100, 5 * MINUTE_US)
+EMAIL_CHANGE_BY_USER = Limit(5, HOUR_US)
+DOWNLOAD_BY_USER = Limit(10, HOUR_US)
 
 
 class Throttles:

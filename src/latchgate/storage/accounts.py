@@ -42,6 +42,7 @@ def _people() -> Select[Any]:
             accounts.c.tokens_per_minute,
             accounts.c.calls_at_once,
             accounts.c.created_us,
+            accounts.c.closed_us,
         )
         .join(memberships, memberships.c.user_id == users.c.id)
         .join(accounts, accounts.c.id == memberships.c.account_id)
@@ -67,6 +68,25 @@ def set_password(conn: Connection, user_id: str, password_hash: str, *, now_us: 
     """Change a user's password hash."""
     changed = {"password_hash": password_hash, "password_changed_us": now_us}
     conn.execute(update(users).where(users.c.id == user_id).values(**changed))
+
+
+def set_email(conn: Connection, user_id: str, email: str, email_key: str) -> None:
+    """Change a user's address."""
+    changed = {"email": email, "email_key": email_key}
+    conn.execute(update(users).where(users.c.id == user_id).values(**changed))
+
+
+def close_account(conn: Connection, account_id: str, user_id: str, *, now_us: int) -> None:
+    """Close an account for good, and forget who its user was."""
+    # No look-up spelling of an address is an id, and no password has an empty hash.
+    forgotten = {"email": "", "email_key": user_id, "password_hash": ""}
+    conn.execute(update(users).where(users.c.id == user_id).values(**forgotten))
+    set_account(conn, account_id, name="", state="suspended", closed_us=now_us)
+
+
+def get_user(conn: Connection, user_id: str) -> AnyRow:
+    """A user's row."""
+    return conn.execute(select(users).where(users.c.id == user_id)).one()
 
 
 def get_account(conn: Connection, account_id: str) -> AnyRow:

@@ -67,6 +67,15 @@ def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None
     conn.execute(update(api_keys).where(_keys.id == key_id).values(state=state, ended_us=ended_us))
 
 
+def end_keys(conn: Connection, account_id: str, *, now_us: int) -> None:
+    """End every usable key of an account."""
+    conn.execute(
+        update(api_keys)
+        .where(_keys.account_id == account_id, _keys.state.in_(USABLE))
+        .values(state=REVOKED, ended_us=now_us)
+    )
+
+
 def _with_usage(keys: Select[Any]) -> Select[Any]:
     """A few keys, with what each has cost: the sums of its days, and the app that used it last."""
     chosen = keys.subquery("chosen")

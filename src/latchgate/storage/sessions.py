@@ -78,6 +78,12 @@ def list_open(
     return conn.execute(query.order_by(_columns.seen_us.desc()).limit(limit)).all()
 
 
+def list_all(conn: Connection, user_id: str) -> Sequence[AnyRow]:
+    """All of a user's sessions, ended ones too, oldest first."""
+    query = select(sessions).where(_columns.user_id == user_id)
+    return conn.execute(query.order_by(_columns.created_us)).all()
+
+
 def end_session(conn: Connection, session_id: str, *, now_us: int) -> None:
     """End one session."""
     conn.execute(

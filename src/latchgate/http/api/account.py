@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from latchgate.http.api.shapes import Answered, Asked, Email, Password, Token, session_cookie
+from latchgate.http.api.shapes import (
+    PAGE_ROWS_USUAL,
+    Answered,
+    Asked,
+    Before,
+    Email,
+    Limit,
+    Password,
+    Token,
+    at,
+    session_cookie,
+)
 from latchgate.http.sessions import LoggedIn, caller_of, log_browser_in, services_of
 
 router = APIRouter(tags=["account"])
@@ -52,6 +65,55 @@ class RedeemAsked(Asked):
 
     token: Token
     password: Password
+
+
+class EventAnswered(Answered):
+    """Something that was done with the account, or by whom it was tried."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    address: str
+    user_agent: str
+    details: dict[str, Any]
+
+
+class EventsAnswered(Answered):
+    """Newest first."""
+
+    data: list[EventAnswered]
+    next: str | None
+
+
+@router.get("/audit-events", operation_id="listAuditEvents", dependencies=[session_cookie])
+async def list_audit_events(
+    request: Request,
+    identity: LoggedIn,
+    before: Before = None,
+    limit: Limit = PAGE_ROWS_USUAL,
+) -> EventsAnswered:
+    """What was done with the account; `next` is the following page's `before`."""
+    events, following = await services_of(request).audit_log.list_page(
+        identity.account_id, before=before, limit=limit
+    )
+    return EventsAnswered(
+        data=[
+            EventAnswered(
+                id=event.id,
+                at=at(event.at_us),
+                actor=event.actor,
+                action=event.action,
+                target=event.target,
+                address=event.ip,
+                user_agent=event.user_agent,
+                details=event.details,
+            )
+            for event in events
+        ],
+        next=following,
+    )
 
 
 @router.post("/signup", operation_id="signUp")

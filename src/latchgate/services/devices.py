@@ -38,5 +38,10 @@ def device_name(user_agent: str) -> str:
     return f"{program} on {system}" if system else program
 
 
+def browser_name(user_agent: str) -> str | None:
+    """The same for a mail: none of the header's own words, in which a stranger could put a link."""
+    return None if _first(_PROGRAMS, user_agent) is None else device_name(user_agent)
+
+
 def _first(words: tuple[tuple[str, str], ...], text: str) -> str | None:
     return next((name for word, name in words if word in text), None)
