@@ -30,7 +30,13 @@ SHELL_PAGES = (
     "/usage",
     "/quickstart",
     "/api-keys",
+    "/profile",
+    "/profile/data",
+    "/profile/close",
     "/security",
+    "/security/activity",
+    "/security/second-factor",
+    "/security/passkeys/new",
     "/billing",
     "/limits",
     "/prices",
@@ -104,6 +110,8 @@ def test_pages_before_the_login_fit_and_are_pictured(
     for path in DOOR_PAGES:
         page.goto(server.url + path)
         picture(page, screenshots, f"{file_name(path)}-{name}")
+    page.goto(f"{server.url}/email-change?token=x")
+    picture(page, screenshots, f"email-change-{name}")
     page.goto(f"{server.url}/login")
     page.get_by_label("E-mail").fill("nobody@example.com")
     page.get_by_label("Password").fill("not the password")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from latchgate.services import totp
+from tests.e2e.test_pages import look, picture
 from tests.e2e.test_story import PASSWORD, sign_up
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
+__all__ = ["look"]  # a fixture of the other pages, for those of this file
 
 
 def code_now(secret_text: str) -> str:
@@ -21,8 +25,10 @@ def code_now(secret_text: str) -> str:
     return totp.code_at(totp.read_secret(secret_text), int(time.time()) // totp.STEP_S)
 
 
-def set_up_codes(page: Page, server: ServerProcess) -> tuple[str, list[str]]:
-    """Switch codes on; the secret, and the recovery codes."""
+def set_up_codes(
+    page: Page, server: ServerProcess, on_codes: Callable[[], None] = lambda: None
+) -> tuple[str, list[str]]:
+    """Switch codes on; the secret, and the recovery codes; ``on_codes`` sees them."""
     page.goto(f"{server.url}/security")
     page.get_by_role("link", name="Set up").click()
     expect(page.get_by_role("img", name="QR code")).to_be_visible()
@@ -31,6 +37,7 @@ def set_up_codes(page: Page, server: ServerProcess) -> tuple[str, list[str]]:
     page.get_by_role("button", name="Switch on").click()
     expect(page.get_by_role("heading", name="Keep your recovery codes")).to_be_visible()
     codes = page.locator("#codes code").all_text_contents()
+    on_codes()
     page.get_by_role("link", name="I have kept them").click()
     expect(page.get_by_text("Codes from your app are on")).to_be_visible()
     return secret, codes
@@ -118,7 +125,7 @@ def test_a_passkey_is_made_named_used_and_removed(page: Page, server: ServerProc
 
     page.get_by_role("button", name="Log out", exact=True).first.click()
     page.goto(f"{server.url}/login?next=/limits")
-    page.get_by_role("button", name="Log in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("heading", name="Limits", exact=True)).to_be_visible()
 
     page.get_by_role("link", name="Security").first.click()
@@ -133,7 +140,7 @@ def test_a_passkey_is_made_named_used_and_removed(page: Page, server: ServerProc
 
     page.get_by_role("button", name="Log out", exact=True).first.click()
     page.goto(f"{server.url}/login")
-    page.get_by_role("button", name="Log in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_text("This passkey was not taken")).to_be_visible()
 
 
@@ -189,3 +196,38 @@ def test_a_passkey_confirms_and_the_key_is_made_at_once(page: Page, server: Serv
     page.goto(f"{server.url}/security/second-factor")
     page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("heading", name="Codes from an app")).to_be_visible()
+
+
+def test_pages_of_a_protected_account_fit_and_are_pictured(
+    look: tuple[BrowserContext, str], server: ServerProcess, screenshots: Path
+) -> None:
+    context, name = look
+    page = context.new_page()
+    plug_in(page)
+    address = f"pictured-{name}@example.com"
+    sign_up(page, server, address)
+    page.goto(f"{server.url}/security/passkeys/new")
+    page.get_by_label("Name").fill("This laptop, the one with the sticker on it")
+    page.get_by_role("button", name="Make a passkey").click()
+    page.get_by_role("link", name="Rename or remove").click()
+    expect(page.get_by_role("heading", name="Remove it")).to_be_visible()
+    picture(page, screenshots, f"passkey-{name}")
+    set_up_codes(page, server, lambda: picture(page, screenshots, f"recovery-codes-{name}"))
+    page.goto(f"{server.url}/profile")
+    page.get_by_label("New address").fill("a-very-long-address-of-somebody@example.com")
+    page.get_by_role("button", name="Change it").click()
+    expect(page.get_by_text("Neither has confirmed so far.")).to_be_visible()
+    picture(page, screenshots, f"profile-changing-{name}")
+    page.goto(f"{server.url}/security")
+    picture(page, screenshots, f"security-protected-{name}")
+    page.get_by_role("link", name="Switch off").click()
+    expect(page.get_by_role("heading", name="Switch off codes")).to_be_visible()
+    picture(page, screenshots, f"second-factor-off-{name}")
+    let_pass(server, 16)
+    page.goto(f"{server.url}/profile/close")
+    picture(page, screenshots, f"confirm-{name}")
+    page.goto(f"{server.url}/home")
+    context.clear_cookies()
+    give_password(page, server, address)
+    expect(page.get_by_role("heading", name="Your code")).to_be_visible()
+    picture(page, screenshots, f"login-code-{name}")
