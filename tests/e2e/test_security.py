@@ -130,11 +130,11 @@ def test_a_passkey_is_made_named_used_and_removed(page: Page, server: ServerProc
 
     page.get_by_role("link", name="Security").first.click()
     expect(page.get_by_text("Logged in: passkey")).to_be_visible()
-    page.get_by_role("link", name="Rename or remove").click()
+    page.get_by_role("link", name="Manage").click()
     page.get_by_label("Name").fill("Old laptop")
     page.get_by_role("button", name="Save the name").click()
     expect(page.get_by_text("Old laptop", exact=True)).to_be_visible()
-    page.get_by_role("link", name="Rename or remove").click()
+    page.get_by_role("link", name="Manage").click()
     page.get_by_role("button", name="Remove the passkey").click()
     expect(page.get_by_text("The passkey is removed")).to_be_visible()
 
@@ -209,7 +209,7 @@ def test_pages_of_a_protected_account_fit_and_are_pictured(
     page.goto(f"{server.url}/security/passkeys/new")
     page.get_by_label("Name").fill("This laptop, the one with the sticker on it")
     page.get_by_role("button", name="Make a passkey").click()
-    page.get_by_role("link", name="Rename or remove").click()
+    page.get_by_role("link", name="Manage").click()
     expect(page.get_by_role("heading", name="Remove it")).to_be_visible()
     picture(page, screenshots, f"passkey-{name}")
     set_up_codes(page, server, lambda: picture(page, screenshots, f"recovery-codes-{name}"))

@@ -1,12 +1,14 @@
 """Which passwords are refused: too short, too long, or among the first that anybody would try.
 
 Length and a list of common passwords, and no rules about digits and capitals, as NIST SP 800-63B
-(section 3.1.1.2) advises. The list is our own and checked offline.
+(section 3.1.1.2) advises. A short list is our own; a long one of passwords that leak is handed in.
+Both are looked up offline.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 
@@ -21,20 +23,23 @@ _RUNS = ("abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiopasdfgh
 _LEET = str.maketrans("013457@$!", "oieastasi")
 
 
-def check_password(password: str, *, email: str) -> None:
-    """Raise InvalidRequest ``weak_password`` or ``string_above_max_length`` with what to do."""
+def check_password(password: str, *, email: str, leaked: Collection[str] = frozenset()) -> None:
+    """Raise InvalidRequest ``weak_password`` or ``string_above_max_length`` with what to do.
+
+    ``leaked`` are more passwords that are refused, in lower case.
+    """
     if len(password.encode("utf-8", "replace")) > PASSWORD_BYTES_MAX:
         raise InvalidRequest(
             f"A password has at most {PASSWORD_BYTES_MAX} bytes.",
             code="string_above_max_length",
             param="password",
         )
-    problem = _problem(password, email)
+    problem = _problem(password, email, leaked)
     if problem is not None:
         raise InvalidRequest(problem, code="weak_password", param="password")
 
 
-def _problem(password: str, email: str) -> str | None:
+def _problem(password: str, email: str, leaked: Collection[str]) -> str | None:
     if len(password) < PASSWORD_CHARS_MIN:
         return f"Use at least {PASSWORD_CHARS_MIN} characters. A few random words are a good start."
     lowered = password.casefold()
@@ -47,7 +52,7 @@ def _problem(password: str, email: str) -> str | None:
         return "This is the product's name. Use something that nobody would try first."
     if any(lowered in run or lowered in run[::-1] for run in _RUNS):
         return "This is a row of neighbouring keys or characters. Use a few random words instead."
-    if is_common(lowered):
+    if is_common(lowered) or not _leaked_spellings(lowered).isdisjoint(leaked):
         return "This is one of the passwords that are tried first. Use a few random words instead."
     return None
 
@@ -65,6 +70,11 @@ def is_common(lowered: str) -> bool:
     half = lowered[: len(lowered) // 2]
     candidates.add(half if half * 2 == lowered else lowered)
     return not words.isdisjoint(candidates)
+
+
+def _leaked_spellings(lowered: str) -> set[str]:
+    """The spellings under which a password is looked up among those that leak."""
+    return {lowered, _core(lowered)}
 
 
 def _core(text: str) -> str:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from latchgate.domain.errors import Conflict, Forbidden, NotFound
 from latchgate.domain.ids import new_id
-from latchgate.domain.password_policy import check_password
 from latchgate.domain.people import Caller
 from latchgate.services import letters
 from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins
-from latchgate.services.passwords import hash_of
+from latchgate.services.passwords import check_password, hash_of
 from latchgate.services.second_factors import forget as forget_second_factor
 from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash

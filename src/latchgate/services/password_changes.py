@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from latchgate.clock import MINUTE_US
 from latchgate.domain.errors import InvalidRequest, NotFound
-from latchgate.domain.password_policy import check_password
 from latchgate.domain.secrets import mint_token
 from latchgate.services import letters
 from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.services.emails import find_key
+from latchgate.services.passwords import check_password
 from latchgate.services.sessions import token_hash
 from latchgate.storage import accounts as rows
 from latchgate.storage.sessions import end_sessions

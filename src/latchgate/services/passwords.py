@@ -7,11 +7,14 @@ import os
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import ARGON2_VERSION
+
+from latchgate.domain import password_policy
 
 if TYPE_CHECKING:
     from latchgate.storage.statements import AnyRow
@@ -21,6 +24,19 @@ R = TypeVar("R")
 #: RFC 9106's second recommended option: 64 MiB and three passes. Two at a time bound the memory.
 _HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 THREADS = 2
+
+
+@cache
+def leaked_passwords() -> frozenset[str]:
+    """The 30,000 passwords that are found most often among those that leak, in lower case."""
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - slow, and seldom needed
+
+    return frozenset(FREQUENCY_LISTS["passwords"])
+
+
+def check_password(password: str, *, email: str) -> None:
+    """Refuse a weak password, as ``domain.password_policy`` says, or one that leaks often."""
+    password_policy.check_password(password, email=email, leaked=leaked_passwords())
 
 
 class Passwords:
