@@ -30,6 +30,13 @@ async def management(tmp_path: Path) -> AsyncIterator[Management]:
         yield running
 
 
+@pytest.fixture
+async def on_either_engine(tmp_path: Path, database_url: str) -> AsyncIterator[Management]:
+    """The same on SQLite, then on PostgreSQL."""
+    async with running_console(tmp_path, database_url) as running:
+        yield running
+
+
 async def _mailed(management: Management, to: str) -> list[str]:
     """The subject and text of every mail to somebody, in their order."""
     await management.world.services.mail.flush()
@@ -187,8 +194,9 @@ async def test_address_data_and_end_ask_who_it_is(management: Management) -> Non
 
 # ── the data ────────────────────────────────────────────────────────────────────────────────────
 async def test_the_copy_has_everything_but_what_opens_something(
-    management: Management, monkeypatch: pytest.MonkeyPatch
+    on_either_engine: Management, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    management = on_either_engine
     monkeypatch.setattr(exports, "PAGE_ROWS", 2)  # more than one page of each list
     ada, _ = await _with_passkey(management)
     await set_up(management, ada)
@@ -213,7 +221,10 @@ async def test_the_copy_has_everything_but_what_opens_something(
 
 
 # ── the end ─────────────────────────────────────────────────────────────────────────────────────
-async def test_a_closed_account_opens_to_nobody_and_its_books_stay(management: Management) -> None:
+async def test_a_closed_account_opens_to_nobody_and_its_books_stay(
+    on_either_engine: Management,
+) -> None:
+    management = on_either_engine
     ada, authenticator = await _with_passkey(management)
     there = management.browser()
     await there.post("/api/session", json={"email": EMAIL, "password": PASSWORD})

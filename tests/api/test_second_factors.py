@@ -199,17 +199,39 @@ async def test_a_secret_that_was_only_shown_asks_for_nothing(management: Managem
     assert (await management.browser().post("/api/session", json=LOGIN)).status_code == 200
 
 
+async def test_a_secret_that_a_thief_was_shown_never_becomes_the_owners(
+    management: Management,
+) -> None:
+    """Somebody else's login, an hour ago, looked at the QR code and went away again."""
+    ada, thief = await management.signed_up(), management.browser()
+    await thief.post("/api/session", json=LOGIN)
+    seen = await _secret_shown(thief)
+    await thief.delete("/api/session")
+    assert await _secret_shown(ada) != seen
+    mine = await _secret_shown(ada)
+    assert await _secret_shown(ada) == mine
+    sql = text(f"UPDATE totp_factors SET created_us = created_us - {60 * MINUTE_US}")
+    await management.world.store.write(lambda conn: conn.execute(sql))
+    late = await ada.post("/security/second-factor", data={"code": Phone(mine).code(management)})
+    assert late.status_code == 401
+    assert await _secret_shown(ada) != mine
+
+
+async def _secret_shown(browser: httpx.AsyncClient) -> str:
+    page = await browser.get("/security/second-factor")
+    found = re.search(r'id="totp-secret">([A-Z2-7 ]+)<', page.text)
+    assert found
+    return found.group(1)
+
+
 # ── set up and switch off ───────────────────────────────────────────────────────────────────────
 async def test_neither_the_secret_nor_a_recovery_code_is_readable_in_the_database(
     management: Management,
 ) -> None:
     ada = await management.signed_up()
-    page = await ada.get("/security/second-factor")
-    found = re.search(r'id="totp-secret">([A-Z2-7 ]+)<', page.text)
-    assert found
+    secret = (await _secret_shown(ada)).replace(" ", "")
     _, codes = await set_up(management, ada)
     await management.world.services.mail.flush()
-    secret = found.group(1).replace(" ", "")
     needles = [
         secret,
         read_secret(secret).hex(),

@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from latchgate.config.settings import MailSettings
+from latchgate.domain.people import Identity
 from latchgate.domain.secrets import masked, mint_key
 from latchgate.gateway import engine
 from latchgate.services.audit_log import AuditLog
+from latchgate.services.closings import Closings
+from latchgate.services.mail import Mail
+from latchgate.services.notices import Notices
 from tests.fault.lines import Lines, chat_of, hang, head_of, lines_to, settled, until
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, Reply, read_reply, running_gateway
 from tests.support.model_server import answers
@@ -38,9 +43,25 @@ async def _suspend(gateway: Gateway) -> None:
     gateway.directory.on_account_changed(ACCOUNT)
 
 
+async def _close(gateway: Gateway) -> None:
+    """As its owner does on his profile's page."""
+    mail = Mail(MailSettings(), gateway.journal_folder.parent / "outbox", gateway.clock)
+    closings = Closings(
+        gateway.store,
+        gateway.clock,
+        gateway.billing,
+        Notices(mail, gateway.clock, "http://localhost"),
+        gateway.directory.on_account_changed,
+    )
+    owner = Identity("usr_ada", "ada@example.com", False, ACCOUNT, "active", "ses_1")
+    await closings.close(owner, "ada@example.com", CALLER)
+    await mail.close()
+
+
 @pytest.mark.parametrize(
     ("end", "refusal"),
     [
+        (_close, (401, "invalid_api_key")),
         (_revoke, (401, "invalid_api_key")),
         (_replace, (401, "invalid_api_key")),
         (_suspend, (403, "account_suspended")),

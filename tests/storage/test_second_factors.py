@@ -45,9 +45,32 @@ async def store(tmp_path: Path, database_url: str) -> AsyncIterator[Store]:
     opened.close()
 
 
+def _with_session(conn: Connection) -> None:
+    sessions.insert_session(
+        conn,
+        id="ses_1",
+        token_hash=b"old",
+        user_id=ADA,
+        created_us=1,
+        seen_us=1,
+        expires_us=NOW_US * 2,
+        ended_us=None,
+        ip="",
+        user_agent="",
+        confirmed_us=1,
+    )
+
+
 def _with_totp(conn: Connection) -> None:
+    _with_session(conn)
     second_factors.replace_totp(
-        conn, ADA, secret_sealed=b"x", created_us=1, confirmed_us=None, used_step=0
+        conn,
+        ADA,
+        secret_sealed=b"x",
+        created_us=1,
+        confirmed_us=None,
+        session_id="ses_1",
+        used_step=0,
     )
 
 
@@ -123,22 +146,7 @@ async def test_a_passkeys_count_only_rises(store: Store) -> None:
 async def test_a_renewed_session_has_one_token_and_is_ended_by_its_user_alone(
     store: Store,
 ) -> None:
-    def insert(conn: Connection) -> None:
-        sessions.insert_session(
-            conn,
-            id="ses_1",
-            token_hash=b"old",
-            user_id=ADA,
-            created_us=1,
-            seen_us=1,
-            expires_us=NOW_US * 2,
-            ended_us=None,
-            ip="",
-            user_agent="",
-            confirmed_us=1,
-        )
-
-    await store.write(insert)
+    await store.write(_with_session)
     await store.write(sessions.renew_session, "ses_1", b"new", now_us=NOW_US)
     listed = await store.read(
         sessions.list_open, ADA, now_us=NOW_US, seen_after_us=NOW_US - 1, limit=9

@@ -92,9 +92,9 @@ async def running_management(
 
 
 @asynccontextmanager
-async def running_console(folder: Path) -> AsyncIterator[Management]:
+async def running_console(folder: Path, database_url: str = "") -> AsyncIterator[Management]:
     """The same with the console's own pages."""
-    async with running_management(folder) as management:
+    async with running_management(folder, database_url=database_url) as management:
         management.app = build_application(
             management.world.services,
             routers=build_routers(),

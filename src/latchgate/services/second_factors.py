@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latchgate.clock import SECOND_US
+from latchgate.clock import MINUTE_US, SECOND_US
 from latchgate.domain.errors import Conflict, LoginFailed
 from latchgate.services import recovery_codes, totp
 from latchgate.services import throttles as limits
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from latchgate.storage.store import Store
 
 CODE_CHARS_MAX = 64
+#: How long a secret that was shown waits for its first code.
+SETUP_MINUTES = 60
 APP, RECOVERY = "code from the app", "recovery code"
 
 
@@ -82,9 +84,10 @@ class SecondFactors:
         return await self._store.read(state_of, user_id)
 
     async def begin(self, identity: Identity) -> TotpSetup:
-        """The secret to be set up: a new one, or the one that was shown already.
+        """The secret to be set up: a new one, or the one that this login was shown already.
 
-        Raises Conflict ``second_factor_on`` when there is one that counts.
+        Another login's is not shown, and not taken: whoever had seen it there would have the
+        factor, too. Raises Conflict ``second_factor_on`` when there is one that counts.
         """
         now_us = self._clock.now_us()
 
@@ -92,7 +95,7 @@ class SecondFactors:
             found = rows.find_totp(conn, identity.user_id)
             if found is not None and found.confirmed_us is not None:
                 raise _is_on()
-            if found is not None:
+            if found is not None and _is_shown_to(found, identity, now_us):
                 return bytes.fromhex(self._vault.open(found.secret_sealed))
             secret = totp.mint_secret()
             rows.replace_totp(
@@ -101,6 +104,7 @@ class SecondFactors:
                 secret_sealed=self._vault.seal(secret.hex()),
                 created_us=now_us,
                 confirmed_us=None,
+                session_id=identity.session_id,
                 used_step=0,
             )
             return secret
@@ -121,7 +125,9 @@ class SecondFactors:
             found = rows.find_totp(conn, identity.user_id)
             if found is not None and found.confirmed_us is not None:
                 raise _is_on()
-            if found is None or not self._use_totp(conn, found, code, now_us):
+            if found is None or not _is_shown_to(found, identity, now_us):
+                return False
+            if not self._use_totp(conn, found, code, now_us):
                 return False
             rows.confirm_totp(conn, identity.user_id, now_us=now_us)
             self._insert_codes(conn, identity.user_id, codes, now_us)
@@ -192,6 +198,12 @@ class SecondFactors:
         bare = (recovery_codes.bare(code) for code in codes)
         hashes = [recovery_codes.hash_code(user_id, code, self._pepper) for code in bare]
         rows.insert_codes(conn, user_id, hashes, now_us=now_us)
+
+
+def _is_shown_to(found: AnyRow, identity: Identity, now_us: int) -> bool:
+    """Whether a secret that does not count yet was shown to this login, and not long ago."""
+    is_young = now_us - found.created_us < SETUP_MINUTES * MINUTE_US
+    return is_young and bool(found.session_id == identity.session_id)
 
 
 def state_of(conn: Connection, user_id: str) -> FactorState:

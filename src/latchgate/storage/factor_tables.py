@@ -24,6 +24,7 @@ totp_factors = strict_table(
     Column("secret_sealed", LargeBinary, nullable=False),  # encrypted: it is used again
     int_column("created_us"),
     int_column("confirmed_us", null=True),  # NULL: shown, and not yet proven by a code
+    ref_column("session_id", "sessions.id"),  # the login that it was shown to, and to no other
     int_column("used_step"),  # the step of the last code that was taken: none works twice
 )
 

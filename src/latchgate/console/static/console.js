@@ -71,9 +71,9 @@ function showOnClick() {
   }
 }
 
-/** A form that was sent is not sent again by an impatient second click. */
+/** A form that was sent is not sent again by an impatient second click; unless it fetches a file. */
 function sendOnce() {
-  for (const form of document.querySelectorAll("form[method=post]")) {
+  for (const form of document.querySelectorAll("form[method=post]:not([data-again])")) {
     form.addEventListener("submit", (event) => {
       if (form.dataset.sent) event.preventDefault();
       form.dataset.sent = "yes";

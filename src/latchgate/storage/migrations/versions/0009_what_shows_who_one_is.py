@@ -79,9 +79,13 @@ def _add_factors() -> None:
         _bytes("secret_sealed"),
         _int("created_us"),
         _int("confirmed_us", null=True),
+        _text("session_id"),
         _int("used_step"),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_totp_factors")),
         _of_user("totp_factors"),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["sessions.id"], name=op.f("fk_totp_factors_session_id")
+        ),
         sqlite_strict=True,
     )
     op.create_table(
