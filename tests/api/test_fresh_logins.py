@@ -16,6 +16,7 @@ from tests.support.management import PASSWORD, Management, error_of, running_con
 
 pytestmark = pytest.mark.anyio
 KEY_MINUTES, SENSITIVE_MINUTES = 12 * 60 + 1, 16
+ON = {"what": "account", "is_on": "1"}
 
 
 @pytest.fixture
@@ -207,3 +208,17 @@ async def test_nobody_is_sent_elsewhere_with_what_he_typed(management: Managemen
 async def test_nobody_confirms_who_is_not_logged_in(management: Management) -> None:
     answer = await management.browser().post("/confirm", data={"confirm_password": PASSWORD})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+async def test_whoever_thinks_better_of_it_goes_back_to_where_he_was(
+    management: Management,
+) -> None:
+    ada = await _signed_up_long_ago(management)
+    for came_from, back in (
+        ("http://localhost:8000/limits?notice=saved", "/limits"),
+        ("javascript:alert(1)", "/home"),
+        ("http://localhost:8000//evil.example", "/home"),
+        ("", "/home"),
+    ):
+        page = await ada.post("/limits/premium", data=ON, headers={"referer": came_from})
+        assert f'href="{back}">Not now<' in page.text

@@ -282,3 +282,19 @@ async def test_a_second_app_does_not_replace_the_first_unasked(management: Manag
         await ada.post("/security/second-factor", data={"code": "000000"}),
     ):
         assert (answer.status_code, answer.headers["location"]) == (303, "/security")
+
+
+async def test_behind_tls_the_ticket_is_bound_to_the_host_and_to_tls(
+    management: Management,
+) -> None:
+    _, phone, _ = await _protected(management)
+    browser = management.browser()
+    browser.base_url = httpx.URL("https://localhost:8000")
+    answer = await browser.post("/login", data=LOGIN)
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-latchgate-step=")
+    for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/", "Max-Age=600"):
+        assert part in cookie
+    done = await browser.post("/login/code", data={"code": phone.code(management)})
+    assert done.headers["location"] == "/home"
+    assert await _logged_in(browser)

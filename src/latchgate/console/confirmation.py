@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -48,8 +49,15 @@ def confirm_page(
         goes_to=goes_to or request.url.path + (f"?{query}" if query else ""),
         method=method or ("get" if request.method in SAFE_METHODS else "post"),
         carried={name: text for name, text in typed.items() if not name.startswith(OWN)},
+        comes_from=_comes_from(request),
         error=error,
     )
+
+
+def _comes_from(request: Request) -> str:
+    """The page of ours that he was on, for whoever thinks better of it."""
+    path = urlsplit(request.headers.get("referer", "")).path
+    return local_path(path, otherwise="/home")
 
 
 @router.post("/confirm")
