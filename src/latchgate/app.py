@@ -51,6 +51,7 @@ from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.recovery import recover
 from latchgate.services.reports import Reports
+from latchgate.services.rescues import Rescues
 from latchgate.services.second_factors import SecondFactors
 from latchgate.services.sessions import Sessions
 from latchgate.services.throttles import Throttles
@@ -251,6 +252,7 @@ class _People(TypedDict):
     """The services about who people are."""
 
     accounts: Accounts
+    rescues: Rescues
     logins: Logins
     password_changes: PasswordChanges
     confirmations: Confirmations
@@ -281,9 +283,9 @@ def _people(parts: _Parts, mail: Mail, billing: Billing, in_flight: InFlight) ->
             throttles,
             mail,
             logins,
-            notices=notices,
-            on_account_changed=on_account_changed,
+            on_account_changed,
         ),
+        rescues=Rescues(store, clock, notices),
         logins=logins,
         password_changes=PasswordChanges(
             store, clock, settings, passwords, throttles, mail, confirmations

@@ -74,6 +74,30 @@ async def test_an_older_login_makes_a_key_with_the_password_only(management: Man
     assert await _keys(ada) == ["mine"]
 
 
+async def test_wrong_guesses_stand_in_the_owners_log(management: Management) -> None:
+    ada = await _signed_up_long_ago(management)
+    await ada.put("/api/session/confirmation", json={"password": "a guess"})
+    change = {"current": "another guess", "new": "nine loud orange camels"}
+    await ada.put("/api/password", json=change)
+    events = (await ada.get("/api/audit-events")).json()["data"]
+    assert [event["action"] for event in events][:2] == ["session.confirm_failed"] * 2
+    assert "guess" not in str(events)
+
+
+async def test_a_strangers_wrong_codes_do_not_stop_a_user_who_confirms(
+    management: Management,
+) -> None:
+    ada = await management.signed_up()
+    phone, _ = await set_up(management, ada)
+    await forget_used_steps(management)
+    stranger = management.browser("10.9.9.9")
+    login = {"email": "ada@example.com", "password": PASSWORD, "code": "000000"}
+    answers = [await stranger.post("/api/session", json=login) for _ in range(6)]
+    assert answers[-1].status_code == 429
+    both = {"password": PASSWORD, "code": phone.code(management)}
+    assert (await ada.put("/api/session/confirmation", json=both)).status_code == 204
+
+
 async def test_guesses_of_it_are_throttled(management: Management) -> None:
     ada = await _signed_up_long_ago(management)
     answers = [await ada.post("/api/keys", json={"password": "no"}) for _ in range(11)]

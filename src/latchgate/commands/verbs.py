@@ -22,7 +22,7 @@ from latchgate.domain.prices import parse_price
 
 if TYPE_CHECKING:
     from latchgate.commands.world import World
-    from latchgate.services.accounts import Accounts, AccountView
+    from latchgate.services.accounts import AccountView
     from latchgate.services.catalog import ModelTerms
 
 POSTINGS_SHOWN_MAX = 50
@@ -65,14 +65,14 @@ async def _account_list(world: World, args: Arguments) -> Answer:
 
 
 def _of_account(
-    chosen: Callable[[Accounts], Callable[[str, str], Awaitable[AccountView]]],
+    chosen: Callable[[Services], Callable[[str, str], Awaitable[AccountView]]],
 ) -> Callable[[World, Arguments], Awaitable[Answer]]:
     """A verb that does one thing to an account, named by its e-mail."""
 
     async def command(world: World, args: Arguments) -> Answer:
         email = args.text("email")
         args.close()
-        return answers.account(await chosen(world.services.accounts)(email, CLI.actor))
+        return answers.account(await chosen(world.services)(email, CLI.actor))
 
     return command
 
@@ -310,10 +310,10 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "account.create": _account_create,
     "account.show": _account_show,
     "account.list": _account_list,
-    "account.suspend": _of_account(lambda accounts: accounts.suspend),
-    "account.resume": _of_account(lambda accounts: accounts.resume),
-    "account.log-out": _of_account(lambda accounts: accounts.log_out),
-    "account.reset-factors": _of_account(lambda accounts: accounts.reset_factors),
+    "account.suspend": _of_account(lambda services: services.accounts.suspend),
+    "account.resume": _of_account(lambda services: services.accounts.resume),
+    "account.log-out": _of_account(lambda services: services.rescues.log_out),
+    "account.reset-factors": _of_account(lambda services: services.rescues.reset_factors),
     "key.create": _key_create,
     "key.list": _key_list,
     "key.revoke": _key_revoke,

@@ -39,6 +39,7 @@ ACTIONS = {
     "session.close_all": "Logged out everywhere",
     "session.close_other": "Another device logged out",
     "session.confirm": "Confirmed that it is you",
+    "session.confirm_failed": "A wrong password or code, when asked again",
     "session.login_failed": "Login failed",
     "factor.totp_on": "Codes from an app switched on",
     "factor.totp_off": "Codes from an app switched off",

@@ -19,15 +19,11 @@ from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins
 from latchgate.services.passwords import check_password, hash_of
-from latchgate.services.second_factors import forget as forget_second_factor
 from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash
 from latchgate.storage import accounts as rows
-from latchgate.storage import tickets
 from latchgate.storage.invitations import is_invited, redeem_invitation
 from latchgate.storage.ledger import open_account_books, post_credit
-from latchgate.storage.passkeys import delete_of_user as forget_passkeys
-from latchgate.storage.sessions import end_sessions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.config import Settings
     from latchgate.services.mail import Mail
-    from latchgate.services.notices import Notices
     from latchgate.services.passwords import Passwords
     from latchgate.services.throttles import Throttles
     from latchgate.storage.statements import AnyRow
@@ -81,8 +76,6 @@ class Accounts:
         throttles: Throttles,
         mail: Mail,
         logins: Logins,
-        *,
-        notices: Notices,
         on_account_changed: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -92,7 +85,6 @@ class Accounts:
         self._throttles = throttles
         self._mail = mail
         self._logins = logins
-        self._notices = notices
         self._on_account_changed = on_account_changed
 
     # ── sign up ─────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +175,7 @@ class Accounts:
                 raise Conflict(f"{email} has an account already.", code="email_taken")
             user = _NewUser(new_id("usr", now_us), email, password_hash, is_operator)
             self._insert(conn, user, gift_nanos, Caller(actor=actor), now_us)
-            return _view(_get(conn, email))
+            return view_of(get_by_email(conn, email))
 
         return await self._store.write(transaction)
 
@@ -236,12 +228,12 @@ class Accounts:
     # ── the operator's ──────────────────────────────────────────────────────────────────────────
     async def get(self, email: str) -> AccountView:
         """A user with his account, by e-mail. Raises NotFound."""
-        return _view(await self._store.read(_get, email))
+        return view_of(await self._store.read(get_by_email, email))
 
     async def list_all(self) -> list[AccountView]:
         """Every user with his account, oldest first; at most 1,000."""
         found = await self._store.read(rows.list_people, limit=ACCOUNTS_LISTED_MAX)
-        return [_view(row) for row in found]
+        return [view_of(row) for row in found]
 
     async def suspend(self, email: str, actor: str) -> AccountView:
         """Refuse the account's calls from now on, and cut those that run. Raises NotFound."""
@@ -251,63 +243,19 @@ class Accounts:
         """Let a suspended account call again. Raises NotFound."""
         return await self._change(email, actor, "account.resume", state="active")
 
-    async def log_out(self, email: str, actor: str) -> AccountView:
-        """End all of the user's sessions. Raises NotFound."""
-        return await self._with_person(email, actor, "session.close_all", _log_out)
-
-    async def reset_factors(self, email: str, actor: str) -> AccountView:
-        """Take second factor and passkeys away from somebody who has lost them, and tell him.
-
-        Ends all of his sessions. It is for the operator to make sure of whom he helps.
-        """
-        view = await self._with_person(email, actor, "factor.reset", _reset_factors)
-        self._notices.tell(view.email, "factors_reset", Caller(actor=actor))
-        return view
-
-    async def _with_person(
-        self, email: str, actor: str, action: str, do: Callable[[Connection, str, int], None]
-    ) -> AccountView:
-        now_us = self._clock.now_us()
-
-        def transaction(conn: Connection) -> AccountView:
-            found = _get(conn, email)
-            do(conn, found.user_id, now_us)
-            record(
-                conn,
-                at_us=now_us,
-                account_id=found.account_id,
-                caller=Caller(actor=actor),
-                action=action,
-                target=found.user_id,
-            )
-            return _view(found)
-
-        return await self._store.write(transaction)
-
     async def _change(self, email: str, actor: str, action: str, **values: object) -> AccountView:
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> AccountView:
-            account_id = _get(conn, email).account_id
+            account_id = get_by_email(conn, email).account_id
             rows.set_account(conn, account_id, **values)
             caller = Caller(actor=actor)
             record(conn, at_us=now_us, account_id=account_id, caller=caller, action=action)
-            return _view(_get(conn, email))
+            return view_of(get_by_email(conn, email))
 
         view = await self._store.write(transaction)
         self._on_account_changed(view.account_id)
         return view
-
-
-def _log_out(conn: Connection, user_id: str, now_us: int) -> None:
-    end_sessions(conn, user_id, now_us=now_us)
-    tickets.delete_of_user(conn, user_id)
-
-
-def _reset_factors(conn: Connection, user_id: str, now_us: int) -> None:
-    forget_second_factor(conn, user_id)
-    forget_passkeys(conn, user_id)
-    _log_out(conn, user_id, now_us)
 
 
 def _redeem(conn: Connection, invitation: str | None, key: str, now_us: int) -> None:
@@ -330,14 +278,16 @@ def _not_invited() -> Forbidden:
     )
 
 
-def _get(conn: Connection, email: str) -> AnyRow:
+def get_by_email(conn: Connection, email: str) -> AnyRow:
+    """A user with his account, inside the caller's transaction. Raises NotFound."""
     row = rows.find_person(conn, find_key(email) or "")
     if row is None:
         raise NotFound(f"There is no account {email}.", param="email")
     return row
 
 
-def _view(row: AnyRow) -> AccountView:
+def view_of(row: AnyRow) -> AccountView:
+    """What an operator sees of a row."""
     return AccountView(
         account_id=row.account_id,
         user_id=row.user_id,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.reports import Reports
+    from latchgate.services.rescues import Rescues
     from latchgate.services.second_factors import SecondFactors
     from latchgate.services.sessions import Sessions
     from latchgate.services.usage import UsageService
@@ -37,6 +38,7 @@ class Services:
     settings: Settings
     clock: Clock
     accounts: Accounts
+    rescues: Rescues
     logins: Logins
     password_changes: PasswordChanges
     confirmations: Confirmations

@@ -94,17 +94,19 @@ class Confirmations:
             )
 
     async def check_password(
-        self, identity: Identity, password: str, *, param: str = "password"
+        self, identity: Identity, password: str, caller: Caller, *, param: str = "password"
     ) -> AnyRow:
         """Check the user's own password; returns him. Raises InvalidRequest ``wrong_password``.
 
-        Or RateLimited: whoever holds a stolen cookie must not guess here either.
+        Or RateLimited: whoever holds a stolen cookie must not guess here either, and his guesses
+        are written down for the owner to see.
         """
         self._throttles.count(limits.LOGIN_BY_EMAIL_AND_PLACE, identity.user_id)
         found = await self._store.read(rows.find_person_by_id, identity.user_id)
         bounded = password if len(password.encode()) <= PASSWORD_BYTES_MAX else ""
         is_right = await self._passwords.verify(hash_of(found), bounded)
         if found is None or not is_right:
+            await self._write_down_failure(identity, caller, "password")
             raise InvalidRequest("That is not your password.", code="wrong_password", param=param)
         self._throttles.forgive(limits.LOGIN_BY_EMAIL_AND_PLACE, identity.user_id)
         return found
@@ -116,10 +118,11 @@ class Confirmations:
 
         Raises InvalidRequest ``wrong_password``, LoginFailed ``invalid_mfa_code``, RateLimited.
         """
-        found = await self.check_password(identity, password)
-        state = await self._factors.state(identity.user_id)
-        if state.is_on:
-            self._throttles.count(limits.CODE_BY_USER, identity.user_id)
+        found = await self.check_password(identity, password, caller)
+        # Counted for this session: a stranger's wrong codes at the login do not stop its user.
+        place = identity.session_id
+        if (await self._factors.state(identity.user_id)).is_on:
+            self._throttles.count(limits.CODE_BY_USER, place)
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> tuple[Confirmed, str] | None:
@@ -133,11 +136,23 @@ class Confirmations:
 
         confirmed = await self._store.write(transaction)
         if confirmed is None:
+            await self._write_down_failure(identity, caller, "second factor")
             raise second_factors.wrong_code()
-        self._throttles.forgive(limits.CODE_BY_USER, identity.user_id)
+        self._throttles.forgive(limits.CODE_BY_USER, place)
         if confirmed[1].endswith(second_factors.RECOVERY):
             self._notices.tell(found.email, "code_used", caller)
         return confirmed[0]
+
+    async def _write_down_failure(self, identity: Identity, caller: Caller, what: str) -> None:
+        await self._store.write(
+            record,
+            at_us=self._clock.now_us(),
+            account_id=identity.account_id,
+            caller=caller,
+            action="session.confirm_failed",
+            target=identity.session_id,
+            details={"with": what},
+        )
 
     def renew(
         self, conn: Connection, identity: Identity, caller: Caller, how: str, now_us: int

@@ -56,7 +56,7 @@ class PasswordChanges:
 
         Raises InvalidRequest: ``wrong_password`` for the current, ``weak_password`` for the new.
         """
-        await self._confirmations.check_password(identity, current, param="current")
+        await self._confirmations.check_password(identity, current, caller, param="current")
         check_password(new, email=identity.email)
         await self._set_password(
             identity.user_id, new, caller, "user.change_password", keep=identity.session_id

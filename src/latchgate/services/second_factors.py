@@ -118,7 +118,7 @@ class SecondFactors:
         The recovery codes that it returns are kept nowhere. Raises LoginFailed
         ``invalid_mfa_code``, Conflict ``second_factor_on``, RateLimited.
         """
-        self._throttles.count(limits.CODE_BY_USER, identity.user_id)
+        self._throttles.count(limits.CODE_BY_USER, identity.session_id)
         codes, now_us = recovery_codes.mint_codes(), self._clock.now_us()
 
         def transaction(conn: Connection) -> bool:
@@ -136,7 +136,7 @@ class SecondFactors:
 
         if not await self._store.write(transaction):
             raise wrong_code()
-        self._throttles.forgive(limits.CODE_BY_USER, identity.user_id)
+        self._throttles.forgive(limits.CODE_BY_USER, identity.session_id)
         self._notices.tell(identity.email, "totp_on", caller)
         return codes
 
