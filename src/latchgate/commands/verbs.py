@@ -23,6 +23,7 @@ from latchgate.domain.prices import parse_price
 if TYPE_CHECKING:
     from latchgate.commands.world import World
     from latchgate.services.accounts import AccountView
+    from latchgate.services.bundle import Services
     from latchgate.services.catalog import ModelTerms
 
 POSTINGS_SHOWN_MAX = 50

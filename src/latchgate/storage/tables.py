@@ -11,7 +11,16 @@ engine    budgets ─ budget_windows;  epochs ─ leases
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, PrimaryKeyConstraint, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
 
 from latchgate.storage import factor_tables
 from latchgate.storage.columns import Int64, metadata
