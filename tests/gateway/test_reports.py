@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from latchgate.clock import DAY_US, SECOND_US
+from latchgate.clock import DAY_US, HOUR_US, SECOND_US
 from latchgate.services.catalog import ModelTerms
 from tests.gateway.test_limits import SetClock
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
@@ -69,6 +69,31 @@ async def test_usage_and_costs_by_day_are_sums_of_the_charges(tmp_path: Path) ->
         spent = sum(r["amount_nanos"] for bucket in costs["data"] for r in bucket["results"])
         assert spent == (await gateway.balances()).spent_nanos
         assert not usage["has_more"]
+
+
+async def test_usage_comes_by_hour_and_of_chosen_models_and_keys(tmp_path: Path) -> None:
+    clock = SetClock()
+    async with running_gateway(tmp_path, clock=clock) as gateway:
+        assert gateway.key is not None
+        await gateway.chat()
+        clock.move_us(HOUR_US)
+        await gateway.chat()
+        path = "/v1/organization/usage/completions?bucket_width=1h"
+        for more, calls in (
+            ("", [1, 1]),
+            ("&models=m&models[]=other", [1, 1]),
+            (f"&api_key_ids={gateway.key.view.id}", [1, 1]),
+            ("&models=other", []),
+            ("&api_key_ids[]=key_none", []),
+        ):
+            page = await _get(gateway, path + more)
+            assert [b["end_time"] - b["start_time"] for b in page["data"]] == [3600] * 24
+            results = [r["num_model_requests"] for b in page["data"] for r in b["results"]]
+            assert results == calls
+        assert page["data"][-1]["start_time"] == clock.now_us() // HOUR_US * 3600
+        for query in ("usage/completions?" + "&models=m" * 51, "costs?bucket_width=1h"):
+            reply = await gateway.request("GET", f"/v1/organization/{query}")
+            assert reply.status == 400
 
 
 async def test_a_period_comes_page_by_page_and_ends_today(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a key holder reads about his account through the API itself, in the shapes that tools know.
 
 `/key` and `/generation` are OpenRouter's, `/organization/…` OpenAI's. All of them sum the rows that
-the console's pages sum. Days are UTC; a period costs its days, not its calls.
+the console's pages sum. Days and hours are UTC; a period costs what these hold, not its calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from latchgate.clock import DAY_US, SECOND_US, month_start_us, week_start_us
+from latchgate.clock import DAY_US, HOUR_US, SECOND_US, month_start_us, week_start_us
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS
 from latchgate.domain.errors import InvalidRequest, NotFound
 from latchgate.storage import usage_days
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 Query = Mapping[str, Sequence[str]]
 
-DAYS_MAX, DAYS_USUAL = 31, 7
+#: How long a bucket is, how many a page has at most, and how many usually.
+_WIDTHS = {"1h": (HOUR_US, 168, 24), "1d": (DAY_US, 31, 7)}
+#: Models, and keys, that a report can be limited to.
+NAMES_MAX = 50
 #: 31 December 9999, in seconds since 1970.
 TIME_S_MAX = 253_402_214_400
 _NANOS_PER_USD = 1_000_000_000
-_DAY_S = 86_400
 #: What each report of usage is about.
 USAGE_KINDS = {"completions": CHAT, "embeddings": EMBEDDINGS}
 #: What results can be parted by, in OpenAI's words, and the columns that these are, if any.
@@ -130,55 +132,68 @@ class Reports:
         return {"data": data}
 
     async def usage(self, account_id: str, kind: str, query: Query) -> dict[str, Any]:
-        """Tokens and requests by day (``/organization/usage/…``). Raises InvalidRequest."""
-        period = _period_of(query, self._clock.now_us())
-        rows = await self._rows(account_id, period, kind, _groups_of(query))
+        """Tokens and requests by day or hour (``/organization/usage/…``). Raises InvalidRequest."""
+        period = _period_of(query, self._clock.now_us(), _WIDTHS)
+        rows = await self._rows(account_id, period, kind, query)
         return _page(period, rows, lambda row: _usage_result(row, kind))
 
     async def costs(self, account_id: str, query: Query) -> dict[str, Any]:
         """Charges by day (``/organization/costs``). Raises InvalidRequest."""
-        period = _period_of(query, self._clock.now_us())
-        rows = await self._rows(account_id, period, None, _groups_of(query))
+        period = _period_of(query, self._clock.now_us(), {"1d": _WIDTHS["1d"]})
+        rows = await self._rows(account_id, period, None, query)
         return _page(period, rows, _cost_result)
 
     async def _rows(
-        self, account_id: str, period: _Period, kind: str | None, by: Sequence[str]
+        self, account_id: str, period: _Period, kind: str | None, query: Query
     ) -> Sequence[AnyRow]:
-        await self._in_flight.settle()
-        return await self._store.read(
-            usage_days.sum_in_days,
-            account_id,
-            since_us=period.first * DAY_US,
-            until_us=period.behind * DAY_US,
+        report = usage_days.Report(
+            since_us=period.first * period.width_us,
+            until_us=period.behind * period.width_us,
+            is_by_hour=period.width_us == HOUR_US,
             kind=kind,
-            by=by,
+            by=_groups_of(query),
+            models=_names_of(query, "models"),
+            api_key_ids=_names_of(query, "api_key_ids"),
         )
+        await self._in_flight.settle()
+        return await self._store.read(usage_days.sum_report, account_id, report)
 
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """The days of one page, counted from 1970, and where the next page begins, if there is one."""
+    """The days or hours of a page, counted from 1970, and where the next page begins, if any."""
 
+    width_us: int
     first: int
     behind: int
     next_page: str | None
 
 
-def _period_of(query: Query, now_us: int) -> _Period:
-    """The days that are asked for. Raises InvalidRequest."""
-    width = (query.get("bucket_width") or ["1d"])[0]
-    if width != "1d":
-        raise InvalidRequest("Usage is kept by day: bucket_width is 1d.", param="bucket_width")
-    count = _integer(query, "limit", DAYS_USUAL, 1, DAYS_MAX)
-    today = now_us // DAY_US
-    start_s = _integer(query, "start_time", (today - count + 1) * _DAY_S, 0, TIME_S_MAX)
-    end_s = _integer(query, "end_time", (today + 1) * _DAY_S, 0, TIME_S_MAX)
+def _period_of(query: Query, now_us: int, widths: Mapping[str, tuple[int, int, int]]) -> _Period:
+    """The days or hours that are asked for. Raises InvalidRequest."""
+    name = (query.get("bucket_width") or ["1d"])[0]
+    if name not in widths:
+        raise InvalidRequest(f"Here bucket_width is {' or '.join(widths)}.", param="bucket_width")
+    width_us, most, usual = widths[name]
+    width_s = width_us // SECOND_US
+    count = _integer(query, "limit", usual, 1, most)
+    now = now_us // width_us
+    start_s = _integer(query, "start_time", (now - count + 1) * width_s, 0, TIME_S_MAX)
+    end_s = _integer(query, "end_time", (now + 1) * width_s, 0, TIME_S_MAX)
     if end_s <= start_s:
         raise InvalidRequest("end_time is not behind start_time.", param="start_time")
-    behind = min(-(-end_s // _DAY_S), today + 1)
-    first = max(start_s // _DAY_S, _integer(query, "page", 0, 0, TIME_S_MAX))
+    behind = min(-(-end_s // width_s), now + 1)
+    first = max(start_s // width_s, _integer(query, "page", 0, 0, TIME_S_MAX))
     end = min(behind, first + count)
-    return _Period(first, max(first, end), str(end) if end < behind else None)
+    return _Period(width_us, first, max(first, end), str(end) if end < behind else None)
+
+
+def _names_of(query: Query, param: str) -> Sequence[str]:
+    """What results are limited to. Raises InvalidRequest."""
+    names = [*query.get(param, ()), *query.get(f"{param}[]", ())]
+    if len(names) > NAMES_MAX:
+        raise InvalidRequest(f"Name {NAMES_MAX} at most.", param=param)
+    return names
 
 
 def _integer(query: Query, name: str, default: int, low: int, high: int) -> int:
@@ -202,14 +217,17 @@ def _groups_of(query: Query) -> list[str]:
 def _page(
     period: _Period, rows: Sequence[AnyRow], result: Callable[[AnyRow], dict[str, Any]]
 ) -> dict[str, Any]:
+    found: dict[int, list[AnyRow]] = {}
+    for row in rows:
+        found.setdefault(row.starts_us, []).append(row)
     buckets = [
         {
             "object": "bucket",
-            "start_time": day * _DAY_S,
-            "end_time": (day + 1) * _DAY_S,
-            "results": [result(row) for row in rows if row.starts_us == day * DAY_US],
+            "start_time": number * period.width_us // SECOND_US,
+            "end_time": (number + 1) * period.width_us // SECOND_US,
+            "results": [result(row) for row in found.get(number * period.width_us, ())],
         }
-        for day in range(period.first, period.behind)
+        for number in range(period.first, period.behind)
     ]
     return {
         "object": "page",

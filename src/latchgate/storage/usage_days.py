@@ -8,17 +8,25 @@ again. Days are UTC; in any time zone a day and an hour begin with a quarter hou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, cast, func, select, text
+from sqlalchemy import ColumnElement, Connection, Table, cast, func, select, text
 
 from latchgate.clock import DAY_US, HOUR_US, QUARTER_US
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import COUNTED, Int64, models, prices, usage_days, usage_events
+from latchgate.storage.tables import (
+    COUNTED,
+    Int64,
+    models,
+    prices,
+    usage_days,
+    usage_events,
+    usage_hours,
+)
 
-_days = usage_days.c
 _COLUMNS = usage_days.c.keys()
 _KEY = [column.name for column in usage_days.primary_key]
 #: What counts of an event, whose columns stand in their table's order.
@@ -104,45 +112,59 @@ def _add(conn: Connection, table: str, sums: _Sums, width_us: int) -> None:
         conn.exec_driver_sql(_ADD_JSON[table], (msgspec.json.encode(rows).decode(),))
 
 
-def _sums(account_id: str, since_us: int, *by: Any) -> Select[Any]:
-    """What an account used from the day on that begins at ``since_us``, for each ``by``."""
-    counted = [cast(func.coalesce(func.sum(_days[name]), 0), Int64).label(name) for name in COUNTED]
-    columns: list[Any] = [*by, *counted]
-    return select(*columns).where(_days.account_id == account_id, _days.starts_us >= since_us)
+def _counted(table: Table) -> list[ColumnElement[int]]:
+    return [cast(func.coalesce(func.sum(table.c[name]), 0), Int64).label(name) for name in COUNTED]
 
 
 def sum_all(
     conn: Connection, account_id: str, *, since_us: int, api_key_id: str | None = None
 ) -> AnyRow:
     """What an account used from the day on that begins at ``since_us``, or one of its keys."""
-    query = _sums(account_id, since_us)
+    used = usage_days.c
+    query = select(*_counted(usage_days)).where(
+        used.account_id == account_id, used.starts_us >= since_us
+    )
     if api_key_id is not None:
-        query = query.where(_days.api_key_id == api_key_id)
+        query = query.where(used.api_key_id == api_key_id)
     return conn.execute(query).one()
 
 
-def sum_in_days(
-    conn: Connection,
-    account_id: str,
-    *,
-    since_us: int,
-    until_us: int,
-    kind: str | None,
-    by: Sequence[str],
-) -> Sequence[AnyRow]:
-    """What an account used on each day before ``until_us``, of models of a kind, oldest first.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Which UTC days, or hours, and which calls of them, and what their sums are parted by."""
 
-    ``by`` parts each day's sum further: by ``model``, by ``api_key_id``, or by both.
-    """
-    columns = {"model": models.c.name.label("model"), "api_key_id": _days.api_key_id}
-    parts = [columns[name] for name in by]
+    since_us: int
+    until_us: int
+    is_by_hour: bool = False
+    kind: str | None = None
+    #: ``model``, ``api_key_id``, or both.
+    by: Sequence[str] = ()
+    #: Only these; all where there is none.
+    models: Sequence[str] = ()
+    api_key_ids: Sequence[str] = ()
+
+
+def sum_report(conn: Connection, account_id: str, report: Report) -> Sequence[AnyRow]:
+    """What an account used on each day, or in each hour, oldest first."""
+    table = usage_hours if report.is_by_hour else usage_days
+    used = table.c
+    columns = {"model": models.c.name, "api_key_id": used.api_key_id}
+    order = [used.starts_us, *(columns[name] for name in report.by)]
+    parts = [columns[name].label(name) for name in report.by]
     query = (
-        _sums(account_id, since_us, _days.starts_us, *parts)
-        .where(_days.starts_us < until_us)
-        .join(prices, prices.c.id == _days.price_id)
+        select(used.starts_us, *parts, *_counted(table))
+        .join(prices, prices.c.id == used.price_id)
         .join(models, models.c.id == prices.c.model_id)
+        .where(
+            used.account_id == account_id,
+            used.starts_us >= report.since_us,
+            used.starts_us < report.until_us,
+        )
     )
-    if kind is not None:
-        query = query.where(models.c.kind == kind)
-    order = [_days.starts_us, *(models.c.name if name == "model" else columns[name] for name in by)]
+    if report.kind is not None:
+        query = query.where(models.c.kind == report.kind)
+    if report.models:
+        query = query.where(models.c.name.in_(report.models))
+    if report.api_key_ids:
+        query = query.where(used.api_key_id.in_(report.api_key_ids))
     return conn.execute(query.group_by(*order).order_by(*order)).all()
