@@ -18,8 +18,9 @@ import pytest
 from latchgate.clock import DAY_US
 from latchgate.console.home import compared
 from latchgate.domain.usage_spans import Span, UsageAsked
-from latchgate.services.usage import EXPORT_ROWS, Months
+from latchgate.services.usage import EXPORT_ROWS
 from latchgate.services.usage_summary import UsageTotals
+from latchgate.services.usage_views import Months
 from tests.support.gateway import CALLER
 from tests.support.history import KEYS, RARE_APP, write_history
 from tests.support.management import Management, running_console

@@ -8,8 +8,8 @@ import pytest
 
 from latchgate.domain.usage_spans import UsageAsked
 from latchgate.services.catalog import ModelTerms
-from latchgate.services.usage import UsageView
 from latchgate.services.usage_summary import UsageTotals
+from latchgate.services.usage_views import UsageView
 from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]

@@ -26,7 +26,8 @@ from latchgate.services.catalog import Catalog, ModelTerms
 from latchgate.services.limits import Limits
 from latchgate.services.recovery import recover
 from latchgate.services.reports import Reports
-from latchgate.services.usage import UsageService, UsageView
+from latchgate.services.usage import UsageService
+from latchgate.services.usage_views import UsageView
 from latchgate.services.vault import Vault
 from latchgate.storage.accounts import insert_account
 from latchgate.storage.ledger import open_account_books, open_platform_books

@@ -76,6 +76,7 @@ def test_own_days_are_both_in_it_and_moments_are_where_it_begins_and_ends() -> N
         ("0000-00-00", "", "from"),
         ("0001-01-01", "", "from"),
         ("9999-12-31", "9999-12-31", "from"),
+        ("10000-01-01", "", "from"),
         ("2026-11-02T09:16Z", "", "from"),
         ("2026-11-02T24:00Z", "", "from"),
         ("2026-11-02T09:15", "", "from"),
@@ -89,6 +90,7 @@ def test_own_days_are_both_in_it_and_moments_are_where_it_begins_and_ends() -> N
     ],
 )
 def test_a_day_that_is_none_is_refused_by_name(first: str, last: str, param: str) -> None:
+    """Row 80."""
     with pytest.raises(InvalidRequest) as refused:
         UsageAsked(first=first, last=last).resolve(BERLIN, NOW_US)
     assert refused.value.param == param

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from latchgate.console.rendering import api_base_url, model_to_try, page
 from latchgate.domain.usage_spans import local_date
 from latchgate.http.sessions import LoggedIn, services_of
-from latchgate.services.usage import Months
+from latchgate.services.usage_views import Months
 
 router = APIRouter()
 

@@ -22,8 +22,8 @@ from latchgate.domain.usage import Usage
 from latchgate.domain.usage_spans import Per, UsageAsked, can_cut, local_date
 from latchgate.domain.windows import get_zone
 from latchgate.http.sessions import LoggedIn, services_of
-from latchgate.services.usage import Receipt
 from latchgate.services.usage_summary import SPLITS
+from latchgate.services.usage_views import Receipt
 
 router = APIRouter()
 

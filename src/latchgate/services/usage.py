@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,6 @@ from latchgate.domain.windows import get_zone
 from latchgate.services.billing import InFlight, check_page
 from latchgate.services.usage_export import Format, write_piece
 from latchgate.services.usage_summary import (
-    Choices,
     Split,
     UsageSummary,
     UsageTotals,
@@ -30,6 +29,14 @@ from latchgate.services.usage_summary import (
     sum_span,
     summarise,
     totals_of,
+)
+from latchgate.services.usage_views import (
+    Months,
+    Receipt,
+    UsageOverview,
+    UsagePage,
+    UsageView,
+    view_of,
 )
 from latchgate.storage import usage_days
 from latchgate.storage import usage_events as rows
@@ -41,83 +48,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
-    from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
 #: How many calls an export reads at once, so that its memory is bounded and others get their turn.
 EXPORT_ROWS = 500
 _EVERYTHING = UsageAsked()
-
-
-@dataclass(frozen=True, slots=True)
-class UsageView:
-    """One call, as its account sees it."""
-
-    request_id: str
-    started_us: int
-    ended_us: int
-    first_byte_us: int | None
-    model: str
-    tier: str
-    service_tier: str
-    app: str
-    api_key_id: str
-    key_name: str
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    hold_nanos: int
-    charge_nanos: int
-    outcome: str
-    counted_by: str
-    is_stream: bool
-    http_status: int
-    ip: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """One call with the price version that it was charged at (pico-USD per token)."""
-
-    usage: UsageView
-    price_version: int
-    input_picos: int
-    cached_picos: int
-    output_picos: int
-
-
-@dataclass(frozen=True, slots=True)
-class UsagePage:
-    """A page of calls, newest first, and what they are part of, as of one moment."""
-
-    calls: list[UsageView]
-    #: The cursor of the next page, if there is one.
-    following: str | None
-    #: All calls of the filter.
-    totals: UsageTotals
-
-
-@dataclass(frozen=True, slots=True)
-class UsageOverview:
-    """A page of calls with the sums that they are part of, as of one moment."""
-
-    calls: list[UsageView]
-    following: str | None
-    where: UsageFilter
-    time_zone: str
-    choices: Choices
-    #: None for a page of older calls, which is the same list further on.
-    summary: UsageSummary | None
-
-
-@dataclass(frozen=True, slots=True)
-class Months:
-    """This month so far, and last month up to the same day and time."""
-
-    this: UsageTotals
-    last: UsageTotals
-    last_span: Span
-    time_zone: str
 
 
 class UsageService:
@@ -245,7 +180,7 @@ class UsageService:
         if row is None:
             return None
         return Receipt(
-            _view(row), row.price_version, row.input_picos, row.cached_picos, row.output_picos
+            view_of(row), row.price_version, row.input_picos, row.cached_picos, row.output_picos
         )
 
     async def totals(
@@ -281,33 +216,8 @@ def _list(
     conn: Connection, account_id: str, where: UsageFilter, before: str | None, limit: int
 ) -> tuple[list[UsageView], str | None]:
     found = rows.list_events(conn, account_id, before=before, limit=limit + 1, where=where)
-    page = [_view(row) for row in found[:limit]]
+    page = [view_of(row) for row in found[:limit]]
     return page, page[-1].request_id if len(found) > limit else None
-
-
-def _view(row: AnyRow) -> UsageView:
-    return UsageView(
-        request_id=row.request_id,
-        started_us=row.started_us,
-        ended_us=row.ended_us,
-        first_byte_us=row.first_byte_us,
-        model=row.model,
-        tier=row.tier,
-        service_tier=row.service_tier,
-        app=row.app,
-        api_key_id=row.api_key_id,
-        key_name=row.key_name,
-        input_tokens=row.input_tokens,
-        cached_tokens=row.cached_tokens,
-        output_tokens=row.output_tokens,
-        hold_nanos=row.hold_nanos,
-        charge_nanos=row.charge_nanos,
-        outcome=row.outcome,
-        counted_by=row.counted_by,
-        is_stream=bool(row.is_stream),
-        http_status=row.http_status,
-        ip=row.ip,
-    )
 
 
 def _export_piece(

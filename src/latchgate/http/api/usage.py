@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict, replace
-from datetime import datetime
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from latchgate.domain.money import format_usd
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price
 from latchgate.domain.usage_spans import NAME_CHARS_MAX, Named, Per, UsageAsked
 from latchgate.http.api.shapes import (
     ID_CHARS_MAX,
     PAGE_ROWS_USUAL,
-    Answered,
     Before,
     Limit,
     PathID,
     at,
-    at_or_none,
     session_cookie,
 )
+from latchgate.http.api.usage_shapes import (
+    AppAnswered,
+    CallAnswered,
+    KeyAnswered,
+    ModelAnswered,
+    ReceiptAnswered,
+    SummaryAnswered,
+    TotalsAnswered,
+    UsageAnswered,
+    answer_bar,
+    answer_call,
+    answer_totals,
+)
 from latchgate.http.sessions import LoggedIn, services_of
-from latchgate.services.usage import UsageView
 from latchgate.services.usage_export import Format
-from latchgate.services.usage_summary import Split, UsageBar, UsageTotals
+from latchgate.services.usage_summary import Split
 
 _FROM = "The first day, as 2026-11-23, or a quarter hour in UTC, as 2026-11-23T14:15Z."
 _TO = "The last day, which is in it; or the quarter hour in UTC before which it ends."
@@ -48,117 +56,6 @@ class JsonAnswer(StreamingResponse):
     """A JSON file, piece by piece."""
 
     media_type = "application/json"
-
-
-class CallAnswered(Answered):
-    """One call."""
-
-    request_id: str
-    started_at: datetime
-    first_byte_at: datetime | None
-    ended_at: datetime
-    model: str
-    tier: str
-    service_tier: str
-    app: str
-    api_key_id: str
-    key_name: str
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    charge_nanos: int
-    charge_usd: str
-    outcome: str
-    counted_by: str
-    is_stream: bool
-    http_status: int
-    ip: str
-
-
-class ReceiptAnswered(CallAnswered):
-    """One call with the prices it was charged at, in US dollars per million tokens."""
-
-    price_version: int
-    input_price_usd: str
-    cached_price_usd: str
-    output_price_usd: str
-
-
-class TotalsAnswered(Answered):
-    """What a set of calls adds up to."""
-
-    calls: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    charge_nanos: int
-    charge_usd: str
-
-
-class PartAnswered(TotalsAnswered):
-    """What of a bar one app, model or key (by id) used; null for apps that are not named."""
-
-    name: str | None
-
-
-class BarAnswered(TotalsAnswered):
-    """What a quarter hour, an hour, a day or a month of the account's time zone adds up to."""
-
-    since: datetime
-    until: datetime
-    parts: list[PartAnswered]
-
-
-class AppAnswered(TotalsAnswered):
-    """What one app used. The name is what the app says of itself: text, and no proof."""
-
-    app: str
-    last_used_at: datetime
-
-
-class ModelAnswered(TotalsAnswered):
-    """What was used of one model, standard or premium, by calls of one service tier."""
-
-    model: str
-    tier: str
-    service_tier: str
-
-
-class KeyAnswered(TotalsAnswered):
-    """What was used with one key."""
-
-    api_key_id: str
-    name: str
-    last_used_at: datetime
-
-
-class SummaryAnswered(Answered):
-    """A period's sum, and the same sum by time, by app, by model and by key, the dearest first.
-
-    At most 50 apps are named; what the others used is in `other_apps`.
-    """
-
-    since: datetime
-    until: datetime
-    time_zone: str
-    per: str
-    totals: TotalsAnswered
-    bars: list[BarAnswered]
-    by_app: list[AppAnswered]
-    other_apps: TotalsAnswered
-    by_model: list[ModelAnswered]
-    by_key: list[KeyAnswered]
-
-
-class UsageAnswered(Answered):
-    """A page of calls, newest first; ``next`` is the following page's ``before``.
-
-    ``totals`` is the sum of all calls that the filters leave, not of the page.
-    """
-
-    totals: TotalsAnswered
-    data: list[CallAnswered]
-    next: str | None
 
 
 def _asked(
@@ -190,8 +87,8 @@ async def list_usage(
         identity.account_id, before=before, limit=limit, asked=asked
     )
     return UsageAnswered(
-        totals=TotalsAnswered(**_totals(found.totals)),
-        data=[CallAnswered(**_call(view)) for view in found.calls],
+        totals=TotalsAnswered(**answer_totals(found.totals)),
+        data=[CallAnswered(**answer_call(view)) for view in found.calls],
         next=found.following,
     )
 
@@ -213,19 +110,19 @@ async def get_summary(
         until=at(found.where.span.until_us),
         time_zone=found.time_zone,
         per=found.per,
-        totals=TotalsAnswered(**_totals(found.totals)),
-        bars=[_bar(bar) for bar in found.bars],
+        totals=TotalsAnswered(**answer_totals(found.totals)),
+        bars=[answer_bar(bar) for bar in found.bars],
         by_app=[
-            AppAnswered(app=row.app, last_used_at=at(row.last_used_us), **_totals(row.totals))
+            AppAnswered(app=row.app, last_used_at=at(row.last_used_us), **answer_totals(row.totals))
             for row in found.by_app
         ],
-        other_apps=TotalsAnswered(**_totals(found.by_other_apps)),
+        other_apps=TotalsAnswered(**answer_totals(found.by_other_apps)),
         by_model=[
             ModelAnswered(
                 model=row.model,
                 tier=row.tier,
                 service_tier=row.service_tier,
-                **_totals(row.totals),
+                **answer_totals(row.totals),
             )
             for row in found.by_model
         ],
@@ -234,20 +131,10 @@ async def get_summary(
                 api_key_id=row.api_key_id,
                 name=row.name,
                 last_used_at=at(row.last_used_us),
-                **_totals(row.totals),
+                **answer_totals(row.totals),
             )
             for row in found.by_key
         ],
-    )
-
-
-def _bar(bar: UsageBar) -> BarAnswered:
-    parts = [PartAnswered(name=name, **_totals(totals)) for name, totals in bar.parts.items()]
-    return BarAnswered(
-        since=at(bar.span.since_us),
-        until=at(bar.span.until_us),
-        parts=parts,
-        **_totals(bar.totals),
     )
 
 
@@ -286,38 +173,9 @@ async def get_call(request: Request, identity: LoggedIn, call_id: PathID) -> Rec
     """One call's receipt, by the id that its answer had as `x-request-id`."""
     receipt = await services_of(request).usage.get(identity.account_id, call_id)
     return ReceiptAnswered(
-        **_call(receipt.usage),
+        **answer_call(receipt.usage),
         price_version=receipt.price_version,
         input_price_usd=format_price(receipt.input_picos),
         cached_price_usd=format_price(receipt.cached_picos),
         output_price_usd=format_price(receipt.output_picos),
     )
-
-
-def _totals(totals: UsageTotals) -> dict[str, Any]:
-    return {**asdict(totals), "charge_usd": format_usd(totals.charge_nanos)}
-
-
-def _call(view: UsageView) -> dict[str, Any]:
-    return {
-        "request_id": view.request_id,
-        "started_at": at(view.started_us),
-        "first_byte_at": at_or_none(view.first_byte_us),
-        "ended_at": at(view.ended_us),
-        "model": view.model,
-        "tier": view.tier,
-        "service_tier": view.service_tier,
-        "app": view.app,
-        "api_key_id": view.api_key_id,
-        "key_name": view.key_name,
-        "input_tokens": view.input_tokens,
-        "cached_tokens": view.cached_tokens,
-        "output_tokens": view.output_tokens,
-        "charge_nanos": view.charge_nanos,
-        "charge_usd": format_usd(view.charge_nanos),
-        "outcome": view.outcome,
-        "counted_by": view.counted_by,
-        "is_stream": view.is_stream,
-        "http_status": view.http_status,
-        "ip": view.ip,
-    }
