@@ -26,6 +26,8 @@ EPOCH = "epo_crashed"
 VAULT_KEY = b"v" * 32
 WINDOWS = (("bgt_a", 0), ("bgt_month", MONTH_US))
 DAY_US = 86_400_000_000
+#: Tables of sums, and how long the time of a row is.
+SUMS_US = {"usage_days": DAY_US, "usage_hours": DAY_US // 24, "usage_quarters": DAY_US // 96}
 Row = dict[str, Any]
 
 _ACCOUNTS: list[Row] = [
@@ -222,8 +224,9 @@ def fill(conn: Connection, journal: Path) -> None:
             entry = {"posting_id": posting_id, "ledger_account_id": name, "amount_nanos": nanos}
             add("ledger_entries", [entry])
     add("usage_events", [_event(number, call) for number, call in enumerate(_CALLS)])
-    if "usage_days" in tables.tables:
-        _sum_up(conn)
+    for table, width_us in SUMS_US.items():
+        if table in tables.tables:
+            _sum_up(conn, table, width_us)
     posted = _write_journal(journal)
     add("epochs", [{"id": EPOCH, "started_us": 1, "ended_us": None, "journal_offset": posted}])
     lease = {"epoch_id": EPOCH, "leased_nanos": 20_000}
@@ -250,16 +253,16 @@ def _event(number: int, call: tuple[Any, ...]) -> Row:
     }
 
 
-def _sum_up(conn: Connection) -> None:
-    """What a version that keeps days has added to them."""
-    day = f"started_us - started_us % {DAY_US}"
+def _sum_up(conn: Connection, table: str, width_us: int) -> None:
+    """What a version that keeps sums of a day, or of less, has added to them."""
+    start = f"started_us - started_us % {width_us}"
     conn.execute(
         text(
-            f"""INSERT INTO usage_days (account_id, starts_us, api_key_id, app, price_id, calls,
+            f"""INSERT INTO {table} (account_id, starts_us, api_key_id, app, price_id, calls,
                     input_tokens, cached_tokens, output_tokens, charge_nanos, last_used_us)
-                SELECT account_id, {day}, api_key_id, app, price_id, count(*), sum(input_tokens),
+                SELECT account_id, {start}, api_key_id, app, price_id, count(*), sum(input_tokens),
                     sum(cached_tokens), sum(output_tokens), sum(charge_nanos), max(started_us)
-                FROM usage_events GROUP BY account_id, {day}, api_key_id, app, price_id"""
+                FROM usage_events GROUP BY account_id, {start}, api_key_id, app, price_id"""
         )
     )
 
