@@ -30,6 +30,7 @@ from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport, audit
 from latchgate.services.audit_log import AuditLog
+from latchgate.services.auto_top_ups import AutoTopUps
 from latchgate.services.backups import copy_database
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
@@ -45,11 +46,14 @@ from latchgate.services.invitations import Invitations
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
+from latchgate.services.monthly_statements import MonthlyStatements
 from latchgate.services.notices import Notices
 from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
+from latchgate.services.payments import Payments
 from latchgate.services.recovery import recover
+from latchgate.services.redemption_codes import RedemptionCodes
 from latchgate.services.reports import Reports
 from latchgate.services.rescues import Rescues
 from latchgate.services.second_factors import SecondFactors
@@ -113,6 +117,8 @@ class World:
 
     async def close(self) -> None:
         """Post what is left, close everything, and give the data directory back."""
+        await self.services.monthly_statements.stop()
+        await self.services.auto_top_ups.stop()
         await self.services.mail.close()
         if self.engine is not None:
             await self.engine.close()
@@ -157,6 +163,8 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     if engine is not None:
         directory.on_ended_key_used = services.api_keys.note_use_after_end
         await _start(engine, services)
+        services.monthly_statements.start()
+        services.auto_top_ups.start()
     world = World(settings, clock, data, store, directory, passwords, services, engine)
     if engine is not None and settings.metrics.token:
         world.metrics = Metrics(engine, directory, clock)
@@ -308,13 +316,12 @@ def _services(parts: _Parts) -> Services:
     directory, engine = parts.directory, parts.engine
     mail = Mail(settings.mail, parts.data.outbox, clock)
     in_flight = _in_flight(engine)
-    billing = Billing(
-        store, clock, in_flight, _nothing if engine is None else engine.purse.on_credit
-    )
-    limits = Limits(
-        store, clock, in_flight, _nobody if engine is None else engine.on_limits_changed
-    )
-    usage = UsageService(store, clock, in_flight)
+    on_credit = _nothing if engine is None else engine.purse.on_credit
+    on_limits_changed = _nobody if engine is None else engine.on_limits_changed
+    billing = Billing(store, clock, in_flight, on_credit, on_limits_changed)
+    limits = Limits(store, clock, in_flight, on_limits_changed)
+    usage, throttles = UsageService(store, clock, in_flight), Throttles(clock)
+    payments = Payments(store, clock, settings, throttles, on_credit, on_limits_changed, mail)
     return Services(
         **_people(parts, mail, billing, in_flight),
         settings=settings,
@@ -322,6 +329,10 @@ def _services(parts: _Parts) -> Services:
         audit_log=AuditLog(store),
         api_keys=APIKeys(store, clock, parts.pepper, directory.on_key_changed),
         billing=billing,
+        redemption_codes=RedemptionCodes(store, clock, parts.pepper, throttles, on_credit),
+        monthly_statements=MonthlyStatements(store, clock, in_flight),
+        payments=payments,
+        auto_top_ups=AutoTopUps(store, clock, settings, throttles, payments),
         limits=limits,
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),

@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -118,6 +119,7 @@ def _accounts_and_credit(operator: Operator) -> None:
     assert shown["available_usd"] == "7.50"
     history = operator.asks("credit", "history", ADA)["postings"]
     assert [posting["amount_usd"] for posting in history] == ["2.50", "5.00"]
+    _refunds_and_codes(operator)
     assert history[0]["note"] == "thanks"
     for verb in ("log-out", "reset-factors"):
         assert operator.asks("account", verb, ADA)["email"] == ADA
@@ -133,6 +135,47 @@ def _accounts_and_credit(operator: Operator) -> None:
     assert [row["email"] for row in operator.asks("account", "list")["accounts"]] == [ADA]
     assert ADA in operator.types("account", "list")
     assert operator.asks("audit")["agrees"] is True
+
+
+def _refunds_and_codes(operator: Operator) -> None:
+    """What is given here is taken again, so that the sums of the story stay."""
+    refunded = operator.asks("credit", "refund", ADA, "1.00", "--reason", "An hour of silence")
+    assert refunded["posting"]["kind"] == "refund"
+    taken = operator.asks("credit", "correct", ADA, "--take", "1.50", "--reason", "Too much")
+    assert taken["posting"]["amount_usd"] == "-1.50"
+    added = operator.asks("credit", "correct", ADA, "--add", "0.50", "--reason", "Too little")
+    assert added["available_usd"] == "7.50"
+    printed = operator.types(
+        *("code", "create", "5.00", "--number", "3", "--expires", "2030-12-31"),
+        *("--note", "Fair, spring"),
+    ).splitlines()
+    assert printed[0] == "code,amount_usd,expires_at,batch,number"
+    rows = [line.split(",") for line in printed[1:]]
+    assert [(row[1], row[2], row[4]) for row in rows] == [
+        ("5.00", "2031-01-01T00:00:00Z", str(number)) for number in (1, 2, 3)
+    ]
+    assert len({row[0] for row in rows}) == 3
+    (batch,) = operator.asks("code", "list")["batches"]
+    assert (batch["id"], batch["codes"], batch["redeemed"]) == (rows[0][3], 3, 0)
+    assert operator.asks("code", "withdraw", batch["id"])["withdrawn_at"] is not None
+    assert operator.asks("statement", "close") == {"closed": 0}
+    assert operator.asks("statement", "list", ADA) == {"statements": [], "next": None}
+    assert operator.asks("payment", "list", ADA) == {"payments": [], "next": None}
+    assert operator.asks("payment", "held") == {"payments": []}
+    assert operator.asks("payment", "auto", ADA) == {"email": ADA, "state": "off"}
+    assert operator.asks("payment", "auto-off", ADA)["state"] == "off"
+    for typed, code in (
+        (("statement", "show", ADA, "stm_none"), 1),
+        (("code", "create", "5.00", "--expires", "tomorrow"), 2),
+        (("code", "create", "5.00", "--expires", "2020-01-01"), 2),
+        (("code", "create", "5.00", "--number", "10001"), 2),
+        (("code", "create", "-5"), 2),
+        (("code", "withdraw", "cbt_none"), 1),
+        (("credit", "refund", ADA, "1.00", "--reason", " "), 2),
+        (("credit", "correct", ADA, "--reason", "x"), 2),
+        (("credit", "correct", ADA, "--add", "1", "--take", "1", "--reason", "x"), 2),
+    ):
+        operator.types(*typed, code=code)
 
 
 def _keys(operator: Operator) -> None:
@@ -285,6 +328,27 @@ def refused_at(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     operator = Operator(tmp_path_factory.mktemp("refused") / "data")
     operator.types("account", "create", ADA, "--password-stdin", stdin=PASSWORD)
     return operator
+
+
+def test_a_closed_month_is_printed_as_csv(operator: Operator) -> None:
+    eve = "eve@example.com"
+    operator.types("account", "create", eve, "--password-stdin", stdin=PASSWORD)
+    shown = operator.asks("account", "show", eve)
+    with closing(sqlite3.connect(operator.data / "latchgate.db")) as conn, conn:
+        for table, column in (("accounts", "id"), ("postings", "account_id")):
+            conn.execute(
+                f"UPDATE {table} SET created_us = created_us - ? WHERE {column} = ?",
+                (40 * 86_400_000_000, shown["account_id"]),
+            )
+    assert operator.asks("statement", "close")["closed"] in {1, 2}
+    first = operator.asks("statement", "list", eve)["statements"][-1]
+    assert (first["opening_nanos"], first["closing_usd"]) == (0, "5.00")
+    printed = operator.types("statement", "show", eve, first["id"]).splitlines()
+    assert [line.split(",")[0] for line in printed] == [
+        *("line", "opening balance", "gift", "closing balance")
+    ]
+    assert operator.asks("statement", "show", eve, first["id"])["credit_usd"] == "5.00"
+    assert operator.asks("audit")["agrees"] is True
 
 
 def test_an_account_is_made_once(refused_at: Operator) -> None:

@@ -39,6 +39,7 @@ SHELL_PAGES = (
     "/security/passkeys/new",
     "/billing",
     "/limits",
+    "/statements",
     "/prices",
 )
 

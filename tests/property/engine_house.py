@@ -156,7 +156,9 @@ class House:
         self._opened: dict[Hold, Opened] = {}
         self._token_nanos = 1
         in_flight = InFlight(self._flush, self._held)
-        self.billing = Billing(self.store, self.clock, in_flight, self._on_credit)
+        self.billing = Billing(
+            self.store, self.clock, in_flight, self._on_credit, self._on_limits_changed
+        )
         self.limits = Limits(self.store, self.clock, in_flight, self._on_limits_changed)
         self._catalog, self._api_keys = _services(self.store, self.clock)
 

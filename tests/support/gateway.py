@@ -314,7 +314,7 @@ async def _build(
         engine=engine,
         directory=directory,
         api_keys=api_keys,
-        billing=Billing(store, clock, in_flight, engine.purse.on_credit),
+        billing=Billing(store, clock, in_flight, engine.purse.on_credit, engine.on_limits_changed),
         limits=limits,
         usage=usage,
         catalog=Catalog(store, clock, vault, directory.load_models),

@@ -15,7 +15,12 @@ from fastapi import FastAPI
 
 from latchgate.app import World, open_world
 from latchgate.config import Settings
-from latchgate.config.settings import EmbeddedSettings, SignupSettings, StorageSettings
+from latchgate.config.settings import (
+    EmbeddedSettings,
+    SignupSettings,
+    StorageSettings,
+    StripeSettings,
+)
 from latchgate.console import STATIC, build_routers, render_error
 from latchgate.http.application import build_application
 from latchgate.services.catalog import ModelTerms
@@ -58,7 +63,11 @@ class Management:
 
 @asynccontextmanager
 async def running_management(
-    folder: Path, *, signup: SignupSettings | None = None, database_url: str = ""
+    folder: Path,
+    *,
+    signup: SignupSettings | None = None,
+    database_url: str = "",
+    stripe: StripeSettings | None = None,
 ) -> AsyncIterator[Management]:
     """The API over a new data directory, with one model on offer."""
     settings = Settings(
@@ -66,6 +75,7 @@ async def running_management(
         signup=signup or SignupSettings(),
         storage=StorageSettings(database_url),
         embedded=EmbeddedSettings(enabled=False),
+        stripe=stripe or StripeSettings(),
     )
     world = await open_world(settings)
     catalog = world.services.catalog
@@ -92,9 +102,12 @@ async def running_management(
 
 
 @asynccontextmanager
-async def running_console(folder: Path, database_url: str = "") -> AsyncIterator[Management]:
+async def running_console(
+    folder: Path, *, database_url: str = "", stripe: StripeSettings | None = None
+) -> AsyncIterator[Management]:
     """The same with the console's own pages."""
-    async with running_management(folder, database_url=database_url) as management:
+    opened = running_management(folder, database_url=database_url, stripe=stripe)
+    async with opened as management:
         management.app = build_application(
             management.world.services,
             routers=build_routers(),

@@ -144,6 +144,37 @@ def test_a_secret_is_never_repeated() -> None:
     assert by_name["mail.smtp_password"]["value"] == MASK
 
 
+KEY, SECRET = "sk_test_hunter2", "whsec_hunter2"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"SECRET_KEY": KEY}, "go together"),
+        ({"WEBHOOK_SECRET": SECRET}, "go together"),
+        ({"SECRET_KEY": KEY, "WEBHOOK_SECRET": "hunter2"}, "stripe.webhook_secret must be"),
+        ({"SECRET_KEY": "pk_hunter2", "WEBHOOK_SECRET": SECRET}, "stripe.secret_key must be"),
+        ({"API_BASE": "ftp://stripe"}, "stripe.api_base"),
+        ({"AMOUNT_MIN": "20", "AMOUNT_MAX": "10"}, "must not be more than stripe.amount_max"),
+    ],
+)
+def test_payments_have_both_secrets_or_none(said: dict[str, str], why: str) -> None:
+    environ = {f"LATCHGATE_STRIPE_{name}": value for name, value in said.items()}
+    with pytest.raises(ConfigError) as caught:
+        load(EMPTY, environ=environ)
+    assert why in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_payments_are_on_with_both_secrets_which_are_never_shown() -> None:
+    assert not load(EMPTY, environ={}).stripe.is_on
+    environ = {"LATCHGATE_STRIPE_SECRET_KEY": KEY, "LATCHGATE_STRIPE_WEBHOOK_SECRET": SECRET}
+    reading = read(EMPTY, environ=environ)
+    assert reading.settings.stripe.is_on
+    assert "hunter2" not in repr(reading)
+    assert "hunter2" not in str(shown(reading))
+
+
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
     [

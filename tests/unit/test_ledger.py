@@ -15,6 +15,7 @@ from latchgate.domain.ledger import (
     OVERRUN,
     PLATFORM_KINDS,
     REVENUE,
+    TAKING_KINDS,
     Posting,
     credit_posting,
     customer,
@@ -75,8 +76,20 @@ def test_credit_goes_from_funding_to_the_customer(amount: int, kind: str, note: 
     )
 
 
+@given(POSITIVE, st.sampled_from(TAKING_KINDS))
+def test_what_a_correction_takes_goes_back_to_funding(amount: int, kind: str) -> None:
+    posting = credit_posting("post_1", ACCOUNT, -amount, kind=kind, note="why", actor="cli")
+    assert posting.amount_nanos == -amount
+    assert posting.entries == ((FUNDING, amount), (customer(ACCOUNT), -amount))
+
+
+def test_a_correction_of_nothing_is_none() -> None:
+    with pytest.raises(ValueError, match="not a credit"):
+        credit_posting("post_1", ACCOUNT, 0, kind="correction", note="", actor="cli")
+
+
 @pytest.mark.parametrize("amount", [0, -1, -(2**63)])
-@pytest.mark.parametrize("kind", CREDIT_KINDS)
+@pytest.mark.parametrize("kind", sorted({*CREDIT_KINDS} - {*TAKING_KINDS}))
 def test_nothing_and_less_than_nothing_are_no_credit(kind: str, amount: int) -> None:
     with pytest.raises(ValueError, match="not a credit"):
         credit_posting("post_1", ACCOUNT, amount, kind=kind, note="", actor="cli")

@@ -1,4 +1,4 @@
-"""``latchgate account``, ``key``, ``credit`` and ``invite``."""
+"""``latchgate account``, ``key`` and ``invite``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's e-mai
 
 account = typer.Typer(help="Accounts: make, look at, suspend and resume them.")
 key = typer.Typer(help="API keys: make, list and revoke them.")
-credit = typer.Typer(help="Credit: give it, and see what became of it.")
 invite = typer.Typer(help="Invitations, for when sign-up is by invitation.")
 
 _ACCOUNT_FACTS = (
@@ -192,67 +191,6 @@ def key_revoke(
     if as_json:
         return print_json(answer)
     return print_line(f"{key_id} is revoked.")
-
-
-@credit.command("add")
-def credit_add(
-    email: Email,
-    amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars: 5.00")],
-    *,
-    note: Annotated[
-        str | None, typer.Option("--note", metavar="TEXT", help="Shown beside the posting.")
-    ] = None,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Give an account credit."""
-    place = Place(data, config, as_json)
-    answer = place.perform("credit.add", email=email, amount=amount, note=note)
-    if as_json:
-        return print_json(answer)
-    return print_facts(answer, ("email", "credit_usd", "spent_usd", "held_usd", "available_usd"))
-
-
-@credit.command("line")
-def credit_line(
-    email: Email,
-    amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars; 0 for none")],
-    *,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Let an account that pays afterwards go so far below zero."""
-    answer = Place(data, config, as_json).perform("credit.line", email=email, amount=amount)
-    if as_json:
-        return print_json(answer)
-    return print_facts(answer, ("email", "credit_usd", "credit_line_usd", "available_usd"))
-
-
-@credit.command("history")
-def credit_history(
-    email: Email,
-    *,
-    before: Annotated[
-        str | None, typer.Option("--before", metavar="ID", help="Postings older than this one.")
-    ] = None,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """List an account's postings, newest first, fifty at a time."""
-    answer = Place(data, config, as_json).perform("credit.history", email=email, before=before)
-    if as_json:
-        return print_json(answer)
-    print_table(
-        answer["postings"],
-        ("id", "created_at", "kind", "amount_usd", "note", "actor"),
-        when_empty="There are no postings.",
-    )
-    if answer["next"]:
-        print_line(f"Older ones: latchgate credit history {email} --before {answer['next']}")
-    return None
 
 
 @invite.command("create")

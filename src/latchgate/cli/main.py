@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from latchgate.cli import accounts, backups, bench, catalog, limits, server
+from latchgate.cli import accounts, backups, bench, billing, catalog, limits, server
 from latchgate.cli.output import NobodyReads, print_error
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NotOurServer
@@ -45,7 +45,10 @@ def build() -> typer.Typer:
     app.command("status")(server.status)
     app.add_typer(accounts.account, name="account")
     app.add_typer(accounts.key, name="key")
-    app.add_typer(accounts.credit, name="credit")
+    app.add_typer(billing.credit, name="credit")
+    app.add_typer(billing.code, name="code")
+    app.add_typer(billing.payment, name="payment")
+    app.add_typer(billing.statement, name="statement")
     app.add_typer(limits.limit, name="limit")
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")

@@ -11,11 +11,15 @@ from latchgate.domain.money import format_usd
 from latchgate.domain.prices import format_price
 
 if TYPE_CHECKING:
+    from latchgate.domain.monthly_statements import Statement
     from latchgate.services.accounts import AccountView
     from latchgate.services.api_keys import KeyView
+    from latchgate.services.auto_top_ups import TopUpView
     from latchgate.services.billing import PostingView
     from latchgate.services.catalog import ModelView, UpstreamView
     from latchgate.services.limits import Standing
+    from latchgate.services.payments import PaymentView
+    from latchgate.services.redemption_codes import BatchView
 
 Answer = dict[str, Any]
 #: Classes of tokens that have a price each.
@@ -61,6 +65,62 @@ def posting(posting: PostingView) -> Answer:
         "note": posting.note,
         "actor": posting.actor,
         "created_at": iso(posting.created_us),
+    }
+
+
+def batch(view: BatchView) -> Answer:
+    """A batch of redemption codes, without them."""
+    return {
+        "id": view.id,
+        **money("amount", view.amount_nanos),
+        "codes": view.codes,
+        "redeemed": view.redeemed,
+        "note": view.note,
+        "actor": view.actor,
+        "created_at": iso(view.created_us),
+        "expires_at": iso(view.expires_us),
+        "withdrawn_at": iso(view.withdrawn_us),
+    }
+
+
+def statement(statement: Statement) -> Answer:
+    """A closed month, without its lines."""
+    return {
+        "id": statement.id,
+        "number": statement.label,
+        "month": statement.month,
+        "holder": statement.holder,
+        "time_zone": statement.time_zone,
+        "starts_at": iso(statement.starts_us),
+        "ends_at": iso(statement.ends_us),
+        "closed_at": iso(statement.closed_us),
+        **money("opening", statement.opening_nanos),
+        **money("closing", statement.closing_nanos),
+    }
+
+
+def payment(view: PaymentView) -> Answer:
+    """A payment, and what it is called at Stripe."""
+    return {
+        "id": view.id,
+        "account_id": view.account_id,
+        **money("amount", view.amount_nanos),
+        "state": view.state,
+        "session_id": view.session_id,
+        "created_at": iso(view.created_us),
+    }
+
+
+def top_up(view: TopUpView | None) -> Answer:
+    """The terms on which credit is paid for by itself."""
+    if view is None:
+        return {"state": "off"}
+    return {
+        "state": view.state,
+        **money("threshold", view.terms.threshold_nanos),
+        **money("amount", view.terms.amount_nanos),
+        **money("month_max", view.terms.month_max_nanos),
+        **money("paid_this_month", view.paid_this_month_nanos),
     }
 
 

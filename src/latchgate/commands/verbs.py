@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from latchgate import __version__
-from latchgate.commands import answers
+from latchgate.commands import answers, billing
 from latchgate.commands.answers import Answer
 from latchgate.commands.arguments import Arguments
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from latchgate.services.accounts import AccountView
     from latchgate.services.bundle import Services
     from latchgate.services.catalog import ModelTerms
-
-POSTINGS_SHOWN_MAX = 50
 
 
 async def run(world: World, verb: str, args: dict[str, Any]) -> Answer:
@@ -50,13 +48,13 @@ async def _account_create(world: World, args: Arguments) -> Answer:
     account = await world.services.accounts.create(
         email, password, is_operator=is_operator, credit_nanos=credit_nanos, actor=CLI.actor
     )
-    return await _with_balances(world, account)
+    return await billing.with_balances(world, account)
 
 
 async def _account_show(world: World, args: Arguments) -> Answer:
     email = args.text("email")
     args.close()
-    return await _with_balances(world, await world.services.accounts.get(email))
+    return await billing.with_balances(world, await world.services.accounts.get(email))
 
 
 async def _account_list(world: World, args: Arguments) -> Answer:
@@ -103,27 +101,6 @@ async def _key_revoke(world: World, args: Arguments) -> Answer:
     args.close()
     await world.services.api_keys.revoke(None, key_id, CLI)
     return {"id": key_id, "state": "revoked"}
-
-
-async def _credit_add(world: World, args: Arguments) -> Answer:
-    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"))
-    note = args.find_text("note") or ""
-    args.close()
-    account = await world.services.accounts.get(email)
-    posting = await world.services.billing.add_credit(
-        account.account_id, amount_nanos, note=note, caller=CLI
-    )
-    return {**await _with_balances(world, account), "posting": answers.posting(posting)}
-
-
-async def _credit_history(world: World, args: Arguments) -> Answer:
-    email, before = args.text("email"), args.find_text("before")
-    args.close()
-    account = await world.services.accounts.get(email)
-    postings, following = await world.services.billing.list_postings(
-        account.account_id, before=before, limit=POSTINGS_SHOWN_MAX
-    )
-    return {"postings": [answers.posting(posting) for posting in postings], "next": following}
 
 
 async def _limit_list(world: World, args: Arguments) -> Answer:
@@ -175,14 +152,6 @@ async def _limit_rate(world: World, args: Arguments) -> Answer:
         caller=CLI,
     )
     return {"email": email, **rates}
-
-
-async def _credit_line(world: World, args: Arguments) -> Answer:
-    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"), allow_zero=True)
-    args.close()
-    account = await world.services.accounts.get(email)
-    await world.services.limits.set_credit_line(account.account_id, amount_nanos, CLI)
-    return await _with_balances(world, account)
 
 
 async def _upstream_add(world: World, args: Arguments) -> Answer:
@@ -318,9 +287,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "key.create": _key_create,
     "key.list": _key_list,
     "key.revoke": _key_revoke,
-    "credit.add": _credit_add,
-    "credit.history": _credit_history,
-    "credit.line": _credit_line,
+    **billing.VERBS,
     "limit.list": _limit_list,
     "limit.set": _limit_set,
     "limit.remove": _limit_set,
@@ -357,15 +324,3 @@ def _terms(args: Arguments, *, writes: bool = True) -> ModelTerms:
         cached_picos=parse_price(cached_price, param="cached_price"),
         output_picos=parse_price(output_price, param="output_price"),
     )
-
-
-async def _with_balances(world: World, account: AccountView) -> Answer:
-    balances = await world.services.billing.balances(account.account_id)
-    return {
-        **answers.account(account),
-        **answers.money("credit", balances.credit_nanos),
-        **answers.money("spent", balances.spent_nanos),
-        **answers.money("held", balances.held_nanos),
-        **answers.money("credit_line", balances.credit_line_nanos),
-        **answers.money("available", balances.available_nanos),
-    }

@@ -184,6 +184,17 @@ def text(
     return Kind(described, parse)
 
 
+def is_origin(value: str) -> bool:
+    """Whether a text is an http:// or https:// origin without a path."""
+    try:
+        parts = urlsplit(value)
+        is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and is_bare and has_host and "@" not in parts.netloc
+
+
 def texts(allowed: str, check: Callable[[str], bool]) -> Kind:
     """A list of texts; in a variable they are separated by commas."""
     described = f"a list of {allowed}"

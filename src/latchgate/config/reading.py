@@ -185,6 +185,13 @@ def _contradictions(settings: Settings) -> list[str]:
         found.append('mail.mode = "smtp" needs mail.smtp_host.')
     if mail.smtp_password and not mail.smtp_user:
         found.append("mail.smtp_password needs mail.smtp_user.")
+    stripe = settings.stripe
+    if bool(stripe.secret_key) != bool(stripe.webhook_secret):
+        found.append(
+            "stripe.secret_key and stripe.webhook_secret go together: set both or neither."
+        )
+    if stripe.amount_min_nanos > stripe.amount_max_nanos:
+        found.append("stripe.amount_min (unit: USD) must not be more than stripe.amount_max.")
     if sessions.idle_days > sessions.absolute_days:
         found.append(
             "sessions.idle_days (unit: days) must not be more than sessions.absolute_days."

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from latchgate.config.declare import (
     Setting,
@@ -15,6 +14,7 @@ from latchgate.config.declare import (
     database_url,
     declared_settings,
     integer,
+    is_origin,
     setting,
     text,
     texts,
@@ -22,6 +22,7 @@ from latchgate.config.declare import (
 )
 from latchgate.config.embedded import EmbeddedSettings
 from latchgate.config.observing import LogSettings, MetricsSettings, TraceSettings
+from latchgate.config.stripe import StripeSettings
 from latchgate.domain.prices import PRIORITY_PERCENT_MAX, PRIORITY_PERCENT_USUAL
 
 _HOST = re.compile(
@@ -45,16 +46,6 @@ def _is_address(value: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_origin(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
-        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and is_bare and has_host and "@" not in parts.netloc
 
 
 def _is_file(value: str) -> bool:
@@ -82,7 +73,7 @@ class ServerSettings:
     )
     public_url: str = setting(
         "",
-        text("an http:// or https:// origin without a path", _is_origin),
+        text("an http:// or https:// origin without a path", is_origin),
         "How people reach the server, used in mails and examples. "
         "Empty: made from the host and the port.",
         unit="URL",
@@ -366,6 +357,7 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()  # noqa: RUF009
     traces: TraceSettings = TraceSettings()  # noqa: RUF009
     log: LogSettings = LogSettings()  # noqa: RUF009
+    stripe: StripeSettings = StripeSettings()  # noqa: RUF009 (frozen, as all of these)
 
 
 SECTIONS: dict[str, type] = {
@@ -381,6 +373,7 @@ SECTIONS: dict[str, type] = {
     "embedded": EmbeddedSettings,
     "metrics": MetricsSettings,
     "traces": TraceSettings,
+    "stripe": StripeSettings,
     "log": LogSettings,
 }
 ALL: tuple[Setting, ...] = tuple(

@@ -4,6 +4,7 @@ rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
 pages          landing access home usage quickstart api_keys billing limits prices
                profile security second_factor passkeys activity
+               payments monthly_statements operator_billing
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
@@ -23,7 +24,10 @@ from latchgate.console import (
     home,
     landing,
     limits,
+    monthly_statements,
+    operator_billing,
     passkeys,
+    payments,
     prices,
     profile,
     quickstart,
@@ -39,6 +43,7 @@ def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
         *(landing, access, home, usage, quickstart, api_keys, billing, limits, prices),
+        *(payments, monthly_statements, operator_billing),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
@@ -17,6 +18,7 @@ from starlette.responses import HTMLResponse
 from latchgate.clock import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from latchgate.domain.endpoints import CHAT
 from latchgate.domain.money import NANOS_PER_USD, format_usd
+from latchgate.domain.monthly_statements import day_of
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price
 from latchgate.http.sessions import services_of
@@ -79,6 +81,7 @@ def _environment() -> Environment:
         "times": lambda percent: f"{percent / 100:g}×",
         "count": lambda number: f"{number:,}",
         "when": when,
+        "day_in": day_in,
         "moment": moment,
         "grouped": lambda text: " ".join(text[at : at + 4] for at in range(0, len(text), 4)),
     }
@@ -122,6 +125,12 @@ def usd_short(nanos: int) -> Markup:
 def moment(at_us: int) -> str:
     """A time in full, UTC: ``2026-11-23 09:12:01 UTC``."""
     return datetime.fromtimestamp(at_us // SECOND_US, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def day_in(at_us: int, time_zone: str) -> str:
+    """A moment's day by a zone's calendar: ``1 December 2026``."""
+    day = day_of(at_us, ZoneInfo(time_zone))
+    return f"{day.day} {day:%B %Y}"
 
 
 def when(at_us: int | None, now_us: int) -> Markup:

@@ -16,7 +16,12 @@ PLATFORM_KINDS = (FUNDING, REVENUE, OVERRUN, LOSS)
 CUSTOMER = "customer"
 
 #: Kinds of posting that give an account credit.
-CREDIT_KINDS = ("gift", "top_up", "refund", "correction")
+CREDIT_KINDS = (
+    *("gift", "top_up", "redemption", "payment", "refund", "correction"),
+    *("payment_refund", "dispute"),
+)
+#: Those of them that may take credit away as well; the account may be below zero after it.
+TAKING_KINDS = ("correction", "payment_refund", "dispute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,10 @@ def customer(account_id: str) -> str:
 def credit_posting(
     posting_id: str, account_id: str, amount_nanos: int, *, kind: str, note: str, actor: str
 ) -> Posting:
-    """Give an account credit."""
-    if amount_nanos <= 0 or kind not in CREDIT_KINDS:
+    """Give an account credit, or take it away where the kind may; an amount says which."""
+    if kind not in CREDIT_KINDS or not (
+        amount_nanos > 0 or (amount_nanos < 0 and kind in TAKING_KINDS)
+    ):
         raise ValueError(f"not a credit: {kind} {amount_nanos}")
     entries = ((FUNDING, -amount_nanos), (customer(account_id), amount_nanos))
     return Posting(posting_id, kind, account_id, amount_nanos, actor, note, entries)

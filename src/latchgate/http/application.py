@@ -48,7 +48,7 @@ def build_application(
     application.state.services = services
     refuse = refuser(render_error, Counter() if metrics is None else metrics.refusals)
     add_handlers(application, refuse)
-    application.include_router(management_api())
+    application.include_router(management_api(takes_payments=services.settings.stripe.is_on))
     application.include_router(_health(health), include_in_schema=False)
     if metrics is not None:
         token = services.settings.metrics.token

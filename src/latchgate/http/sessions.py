@@ -182,3 +182,4 @@ def _set_cookie(response: Response, name: str, value: str, max_age_s: int) -> No
 LoggedIn = Annotated[Identity, Depends(require_identity)]
 #: … for what a login alone does not open once it is some time ago.
 RecentlyConfirmed = Annotated[Identity, Depends(require_confirmed)]
+OperatorLoggedIn = Annotated[Identity, Depends(require_operator)]

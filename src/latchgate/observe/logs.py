@@ -40,6 +40,7 @@ _QUIET_LOGGERS = (
     "httpcore",
     "asyncio",
     "urllib3",
+    "stripe",
     "multipart",
     "python_multipart",
 )

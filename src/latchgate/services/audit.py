@@ -13,7 +13,8 @@ It reads the database and the journals, and writes nothing. What it holds true:
 * what a window has leased is what the leases of living epochs add up to; no window is beyond its
   ceiling;
 * no row speaks of one that is gone; no account has two live keys; each epoch's posted offset is
-  within its journal, and an ended one's journal is posted whole.
+  within its journal, and an ended one's journal is posted whole;
+* what ``audit_billing`` says of codes, statements and payments.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sqlalchemy import select, text
 from latchgate.clock import DAY_US, HOUR_US, QUARTER_US
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
+from latchgate.services.audit_billing import BILLING_DISAGREEMENTS
 from latchgate.storage.journal_file import CloseRecord, epoch_of, has_journal, scan
 from latchgate.storage.tables import metadata
 
@@ -217,7 +219,7 @@ _CALLS = text(
 def audit(conn: Connection, *, journal_folder: Path) -> AuditReport:
     """Check everything. Findings beyond 200 are counted, not listed."""
     findings: list[str] = []
-    for sentence, query in _DISAGREEMENTS:
+    for sentence, query in (*_DISAGREEMENTS, *BILLING_DISAGREEMENTS):
         rows = conn.execute(text(query)).all()
         findings += [sentence.format(**row._mapping) for row in rows]  # noqa: SLF001 - public
     findings += _audit_references(conn)

@@ -12,6 +12,7 @@ from latchgate.domain.money import AMOUNT_NANOS_MAX
 from latchgate.domain.windows import Window
 from latchgate.services.audit_log import record
 from latchgate.storage import ledger as rows
+from latchgate.storage.budgets import get_credit_budget
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PAGE_ROWS_MAX = 200
 NOTE_CHARS_MAX = 200
+#: What the audit log calls a posting of the operator's, by its kind.
+_ACTIONS = {"refund": "credit.refund", "correction": "credit.correct"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,11 @@ class InFlight:
 
 
 class Billing:
-    """Use cases over credit and postings, one transaction each."""
+    """Use cases over credit and postings, one transaction each.
+
+    ``on_credit`` is told when there is more to spend, ``on_debit`` which account's budget has less,
+    so that it binds the next call.
+    """
 
     def __init__(
         self,
@@ -73,11 +80,13 @@ class Billing:
         clock: Clock,
         in_flight: InFlight,
         on_credit: Callable[[], None],
+        on_debit: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._in_flight = in_flight
         self._on_credit = on_credit
+        self._on_debit = on_debit
 
     async def balances(self, account_id: str) -> Balances:
         """The account's figures, exact: what is in flight is posted first."""
@@ -101,16 +110,46 @@ class Billing:
 
         Raises InvalidRequest for an amount that is not positive or a note that is too long.
         """
-        if not 0 < amount_nanos <= AMOUNT_NANOS_MAX:
-            raise InvalidRequest("An amount is more than zero, such as 5.00.", param="amount")
-        if len(note) > NOTE_CHARS_MAX or not note.isprintable():
-            raise InvalidRequest(
-                f"A note has at most {NOTE_CHARS_MAX} printable characters.", param="note"
-            )
-        now_us = self._clock.now_us()
-        posting_id = posting_id or new_id("pst", now_us)
+        check_amount(amount_nanos)
+        check_note(note)
+        return await self._post(account_id, amount_nanos, kind, note, caller, posting_id=posting_id)
 
-        def transaction(conn: Connection) -> None:
+    async def refund(
+        self, account_id: str, amount_nanos: int, *, reason: str, caller: Caller
+    ) -> PostingView:
+        """Give back what was charged, with a reason that the owner reads. Raises InvalidRequest."""
+        check_amount(amount_nanos)
+        check_reason(reason)
+        return await self._post(account_id, amount_nanos, "refund", reason, caller)
+
+    async def correct(
+        self, account_id: str, amount_nanos: int, *, reason: str, caller: Caller
+    ) -> PostingView:
+        """Put right what was posted wrongly, by a posting of its own; below zero takes away.
+
+        The account may be below zero after it: then its calls are refused until there is credit
+        again. Raises InvalidRequest.
+        """
+        check_amount(abs(amount_nanos))
+        check_reason(reason)
+        return await self._post(account_id, amount_nanos, "correction", reason, caller)
+
+    async def _post(
+        self,
+        account_id: str,
+        amount_nanos: int,
+        kind: str,
+        note: str,
+        caller: Caller,
+        *,
+        posting_id: str | None = None,
+    ) -> PostingView:
+        now_us = self._clock.now_us()
+        posting = PostingView(
+            posting_id or new_id("pst", now_us), kind, amount_nanos, now_us, note, caller.actor
+        )
+
+        def transaction(conn: Connection) -> str:
             is_new = rows.post_credit(
                 conn,
                 account_id=account_id,
@@ -119,7 +158,7 @@ class Billing:
                 note=note,
                 actor=caller.actor,
                 now_us=now_us,
-                posting_id=posting_id,
+                posting_id=posting.id,
             )
             if is_new:
                 record(
@@ -127,14 +166,18 @@ class Billing:
                     at_us=now_us,
                     account_id=account_id,
                     caller=caller,
-                    action="credit.add",
-                    target=posting_id,
+                    action=_ACTIONS.get(kind, "credit.add"),
+                    target=posting.id,
                     details={"amount_nanos": amount_nanos},
                 )
+            return get_credit_budget(conn, account_id)
 
-        await self._store.write(transaction)
-        self._on_credit()
-        return PostingView(posting_id, kind, amount_nanos, now_us, note, caller.actor)
+        budget_id = await self._store.write(transaction)
+        if amount_nanos < 0:
+            await self._on_debit(account_id, budget_id)
+        else:
+            self._on_credit()
+        return posting
 
     async def list_postings(
         self, account_id: str, *, before: str | None = None, limit: int = 50
@@ -155,3 +198,26 @@ def check_page(before: str | None, limit: int) -> None:
         raise InvalidRequest("That is no page of this list.", param="before")
     if not 0 < limit <= PAGE_ROWS_MAX:
         raise InvalidRequest(f"A page has 1 to {PAGE_ROWS_MAX} rows.", param="limit")
+
+
+def check_amount(amount_nanos: int) -> None:
+    """Raise InvalidRequest unless an amount is more than zero and not absurd."""
+    if not 0 < amount_nanos <= AMOUNT_NANOS_MAX:
+        raise InvalidRequest("An amount is more than zero, such as 5.00.", param="amount")
+
+
+def check_note(note: str) -> None:
+    """Raise InvalidRequest unless a note is printable and short."""
+    if len(note) > NOTE_CHARS_MAX or not note.isprintable():
+        raise InvalidRequest(
+            f"A note has at most {NOTE_CHARS_MAX} printable characters.", param="note"
+        )
+
+
+def check_reason(reason: str) -> None:
+    """Raise InvalidRequest unless a reason is there, printable and short."""
+    if not reason.strip() or len(reason) > NOTE_CHARS_MAX or not reason.isprintable():
+        raise InvalidRequest(
+            f"A reason has 1 to {NOTE_CHARS_MAX} printable characters; the owner reads it.",
+            param="reason",
+        )

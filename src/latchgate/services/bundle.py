@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from latchgate.services.accounts import Accounts
     from latchgate.services.api_keys import APIKeys
     from latchgate.services.audit_log import AuditLog
+    from latchgate.services.auto_top_ups import AutoTopUps
     from latchgate.services.billing import Billing
     from latchgate.services.catalog import Catalog
     from latchgate.services.closings import Closings
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
+    from latchgate.services.monthly_statements import MonthlyStatements
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
+    from latchgate.services.payments import Payments
+    from latchgate.services.redemption_codes import RedemptionCodes
     from latchgate.services.reports import Reports
     from latchgate.services.rescues import Rescues
     from latchgate.services.second_factors import SecondFactors
@@ -52,6 +56,10 @@ class Services:
     audit_log: AuditLog
     api_keys: APIKeys
     billing: Billing
+    redemption_codes: RedemptionCodes
+    monthly_statements: MonthlyStatements
+    payments: Payments
+    auto_top_ups: AutoTopUps
     limits: Limits
     usage: UsageService
     reports: Reports

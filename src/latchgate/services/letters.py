@@ -110,3 +110,16 @@ has one already. Nothing was changed.
 Forgotten the password? {forgot_link}
 """,
     )
+
+
+def card_refused(to: str, page: str) -> Letter:
+    """The notice that credit could not be topped up."""
+    return Letter(
+        to,
+        "Your credit could not be topped up",
+        f"""Your bank refused the payment that should have topped up your Latchgate credit, so
+it is not tried again. Your apps go on as long as there is credit.
+
+Pay by hand, or confirm a card anew: {page}
+""",
+    )

@@ -125,7 +125,7 @@ def switch_off(conn: Connection, budget_id: str) -> None:
 
 
 def raise_limit(conn: Connection, *, account_id: str, amount_nanos: int) -> None:
-    """Add to an account's credit budget; a negative amount takes away, at most what is there."""
+    """Add to an account's credit budget; a negative amount takes away, and binds new leases."""
     ceiling, raised = _windows.ceiling_nanos, _windows.limit_nanos + amount_nanos
     budget = select(budgets.c.id).filter_by(account_id=account_id, kind=CREDIT)
     conn.execute(

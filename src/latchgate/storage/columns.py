@@ -58,6 +58,8 @@ def id_column() -> Column[object]:
     return Column("id", Text, primary_key=True)
 
 
-def ref_column(name: str, target: str, *, null: bool = False) -> Column[object]:
+def ref_column(
+    name: str, target: str, *, null: bool = False, unique: bool = False
+) -> Column[object]:
     """The id of a row of another table."""
-    return Column(name, Text, ForeignKey(target), nullable=null)
+    return Column(name, Text, ForeignKey(target), nullable=null, unique=unique or None)

@@ -118,7 +118,10 @@ def post_credit(
     now_us: int,
     posting_id: str,
 ) -> bool:
-    """Give an account credit: a posting, and as much more for its credit budget to lease."""
+    """Give an account credit: a posting, and as much more for its credit budget to lease.
+
+    A correction below zero takes it away, whatever is spent or leased already.
+    """
     posting = ledger.credit_posting(
         posting_id, account_id, amount_nanos, kind=kind, note=note, actor=actor
     )
@@ -159,7 +162,11 @@ def list_postings(
         columns.actor,
     ).where(columns.account_id == account_id)
     if before is not None:
-        at_us = select(columns.created_us).where(columns.id == before).scalar_subquery()
+        at_us = (
+            select(columns.created_us)
+            .where(columns.id == before, columns.account_id == account_id)
+            .scalar_subquery()
+        )
         query = query.where(
             or_(
                 columns.created_us < at_us,

@@ -6,6 +6,7 @@ keys      api_keys (a secret is kept as a peppered HMAC only)
 catalog   upstreams ─ models ─ prices (versions, never edited)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
           usage_days, usage_hours, usage_quarters (what the events of such a time add up to)
+billing   (codes, statements and payments are in ``billing_tables.py``)
 engine    budgets ─ budget_windows;  epochs ─ leases
 """
 
@@ -22,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-from latchgate.storage import factor_tables
+from latchgate.storage import billing_tables, factor_tables
 from latchgate.storage.columns import Int64, metadata
 from latchgate.storage.columns import id_column as _id
 from latchgate.storage.columns import int_column as _int
@@ -31,7 +32,7 @@ from latchgate.storage.columns import strict_table as _table
 from latchgate.storage.columns import text_column as _text
 
 #: What is passed on beside the tables below: the others are in the same metadata.
-__all__ = ["Int64", "factor_tables", "metadata"]
+__all__ = ["Int64", "billing_tables", "factor_tables", "metadata"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(
@@ -252,6 +253,13 @@ postings = _table(
     _text("actor"),
     _text("note"),
     Index("ix_postings_account_id_created_us", "account_id", "created_us"),
+    Index(
+        "ix_postings_credit",
+        "account_id",
+        "created_us",
+        sqlite_where=text("kind <> 'usage'"),
+        postgresql_where=text("kind <> 'usage'"),
+    ),
 )
 
 ledger_entries = _table(

@@ -75,6 +75,7 @@ function showOnClick() {
 function sendOnce() {
   for (const form of document.querySelectorAll("form[method=post]:not([data-again])")) {
     form.addEventListener("submit", (event) => {
+      if (event.submitter?.hasAttribute("data-file")) return; // the page stays, and the form with it
       if (form.dataset.sent) event.preventDefault();
       form.dataset.sent = "yes";
     });

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from latchgate.http.api import account, billing, keys, limits, models, passkeys, session, usage
+from latchgate.http.api import (
+    account,
+    billing,
+    keys,
+    limits,
+    models,
+    monthly_statements,
+    operator_billing,
+    passkeys,
+    payments,
+    session,
+    usage,
+)
 from latchgate.http.api.shapes import Refusal, require_json
 from latchgate.http.refusals import API_PREFIX
 
 
-def management_api() -> APIRouter:
-    """Every route under ``/api``."""
+def management_api(*, takes_payments: bool) -> APIRouter:
+    """Every route under ``/api``; those of payments only where they are set up."""
     router = APIRouter(
         prefix=API_PREFIX,
         dependencies=[Depends(require_json)],
         responses={"4XX": {"model": Refusal, "description": "Refused; the envelope says why."}},
     )
-    for part in (account, session, passkeys, keys, usage, billing, limits, models):
+    parts = (
+        *(account, session, passkeys, keys, usage, billing, monthly_statements, limits, models),
+        *((operator_billing, payments) if takes_payments else (operator_billing,)),
+    )
+    for part in parts:
         router.include_router(part.router)
     return router

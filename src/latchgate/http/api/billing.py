@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 
 from latchgate.domain.money import format_usd
+from latchgate.domain.redemption_codes import TYPED_CHARS_MAX
 from latchgate.http.api.shapes import (
     PAGE_ROWS_USUAL,
     Answered,
+    Asked,
     Before,
     Limit,
     at,
     session_cookie,
 )
-from latchgate.http.sessions import LoggedIn, services_of
+from latchgate.http.sessions import LoggedIn, caller_of, services_of
 from latchgate.services.billing import PostingView
 
 router = APIRouter(prefix="/billing", tags=["billing"], dependencies=[session_cookie])
+
+
+class RedemptionAsked(Asked):
+    """A code to be redeemed; case, spaces and hyphens do not matter."""
+
+    code: Annotated[str, Field(max_length=TYPED_CHARS_MAX, examples=["7K3M-9QXZ-4T2W-HB8N-P5RC"])]
 
 
 class PostingAnswered(Answered):
@@ -68,12 +79,22 @@ async def get_billing(
         held_usd=format_usd(balances.held_nanos),
         available_nanos=balances.available_nanos,
         available_usd=format_usd(balances.available_nanos),
-        data=[_posting(view) for view in page],
+        data=[posting_answered(view) for view in page],
         next=cursor,
     )
 
 
-def _posting(view: PostingView) -> PostingAnswered:
+@router.post("/redemptions", operation_id="redeemCode", status_code=HTTPStatus.CREATED)
+async def redeem(request: Request, identity: LoggedIn, asked: RedemptionAsked) -> PostingAnswered:
+    """Redeem a code for credit. Each works once; a used one is 409 `code_used`."""
+    posting = await services_of(request).redemption_codes.redeem(
+        identity.account_id, asked.code, caller_of(request, identity)
+    )
+    return posting_answered(posting)
+
+
+def posting_answered(view: PostingView) -> PostingAnswered:
+    """A line of the books."""
     return PostingAnswered(
         id=view.id,
         kind=view.kind,
