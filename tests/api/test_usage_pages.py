@@ -18,6 +18,7 @@ import pytest
 from latchgate.clock import DAY_US
 from latchgate.console.home import compared
 from latchgate.domain.usage_spans import Span, UsageAsked
+from latchgate.http.api.usage_shapes import ExportedCall
 from latchgate.services.usage import EXPORT_ROWS
 from latchgate.services.usage_summary import UsageTotals
 from latchgate.services.usage_views import Months
@@ -123,6 +124,7 @@ async def test_a_file_comes_in_pieces_and_each_call_is_in_it_once(used: Used) ->
     assert [row["request_id"] for row in json.loads(whole)["data"]] == [
         row["request_id"] for row in rows
     ]
+    assert list(rows[0]) == list(ExportedCall.model_fields)
     none = (await used.browser.get("/api/usage/export.json?app=nobody")).json()
     assert none == {"data": []}
 

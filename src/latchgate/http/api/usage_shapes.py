@@ -123,6 +123,38 @@ class UsageAnswered(Answered):
     next: str | None
 
 
+class ExportedCall(Answered):
+    """One call in a file; the columns are the same in CSV."""
+
+    started_at: datetime
+    request_id: str
+    model: str
+    tier: str
+    service_tier: str
+    app: str
+    api_key_id: str
+    key_name: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    price_version: int
+    charge_usd: str
+    charge_nanos: int
+    outcome: str
+    counted_by: str
+    is_stream: bool
+    http_status: int
+    first_byte_ms: int | None
+    duration_ms: int | None
+    ip: str
+
+
+class ExportAnswered(Answered):
+    """A file of calls, newest first."""
+
+    data: list[ExportedCall]
+
+
 def answer_bar(bar: UsageBar) -> BarAnswered:
     """A bar of the chart."""
     parts = [PartAnswered(name=name, **answer_totals(totals)) for name, totals in bar.parts.items()]
