@@ -15,6 +15,8 @@ from sqlalchemy import text
 
 from latchgate.clock import HOUR_US
 from latchgate.services import exports
+from latchgate.storage.auto_top_ups import find_top_up, replace_top_up
+from latchgate.storage.tables import metadata
 from tests.api.test_passkeys import _log_in, _with_passkey
 from tests.support.factors import let_pass, set_up
 from tests.support.management import EMAIL, PASSWORD, Management, error_of, running_console
@@ -33,7 +35,7 @@ async def management(tmp_path: Path) -> AsyncIterator[Management]:
 @pytest.fixture
 async def on_either_engine(tmp_path: Path, database_url: str) -> AsyncIterator[Management]:
     """The same on SQLite, then on PostgreSQL."""
-    async with running_console(tmp_path, database_url) as running:
+    async with running_console(tmp_path, database_url=database_url) as running:
         yield running
 
 
@@ -220,6 +222,48 @@ async def test_the_copy_has_everything_but_what_opens_something(
     assert not [name for name in columns if name.endswith(("_hash", "_sealed"))]
 
 
+#: Where each table with somebody's rows is in his copy, or why it is not.
+PLACES = {
+    "accounts": "account",
+    "memberships": "account",
+    "users": "user",
+    "api_keys": "api_keys",
+    "audit_events": "audit_events",
+    "auto_top_ups": "auto_top_up",
+    "budgets": "limits",
+    "email_changes": "email_changes",
+    "monthly_statements": "statements",
+    "passkeys": "passkeys",
+    "payments": "payments",
+    "postings": "postings",
+    "redemption_codes": "redeemed_codes",
+    "sessions": "sessions",
+    "totp_factors": "second_factor",
+    "usage_events": "calls",
+}
+LEFT_OUT = {
+    "ledger_accounts": "a balance, which is the sum of the postings",
+    "password_resets": "hashes of links, and when they were asked for, which the audit events say",
+    "recovery_codes": "hashes, and when they were made, which the audit events say",
+    "tickets": "hashes, for ten minutes",
+    "usage_days": "sums of the calls",
+    "usage_hours": "sums of the calls",
+    "usage_quarters": "sums of the calls",
+}
+
+
+async def test_no_table_with_somebodys_rows_is_forgotten(management: Management) -> None:
+    of_somebody = {
+        name
+        for name, table in metadata.tables.items()
+        if {"account_id", "user_id"} & set(table.columns.keys())
+    }
+    assert of_somebody | {"users", "accounts"} == set(PLACES) | set(LEFT_OUT)
+    ada = await management.signed_up()
+    copy = json.loads((await ada.post("/profile/data")).text)
+    assert set(PLACES.values()) <= set(copy)
+
+
 # ── the end ─────────────────────────────────────────────────────────────────────────────────────
 async def test_a_closed_account_opens_to_nobody_and_its_books_stay(
     on_either_engine: Management,
@@ -230,6 +274,19 @@ async def test_a_closed_account_opens_to_nobody_and_its_books_stay(
     await there.post("/api/session", json={"email": EMAIL, "password": PASSWORD})
     await ada.post("/api/keys", json={"name": "Desk"})
     account_id = (await ada.get("/api/session")).json()["account_id"]
+    store = management.world.store
+    await store.write(
+        replace_top_up,
+        account_id,
+        state="on",
+        threshold_nanos=1,
+        amount_nanos=10_000_000_000,
+        month_max_nanos=10_000_000_000,
+        setup_id="atu_1",
+        customer="cus_1",
+        payment_method="pm_1",
+        changed_us=1,
+    )
     page = await ada.get("/profile/close")
     assert "$5.00 of credit is left" in page.text
     assert "Desk" in page.text
@@ -247,6 +304,9 @@ async def test_a_closed_account_opens_to_nobody_and_its_books_stay(
     assert balances.credit_nanos == 5_000_000_000
     assert (await management.world.audit()).findings == ()
     assert "Your account is closed" in (await _mailed(management, EMAIL))[-1]
+    top_up = await store.read(find_top_up, account_id)
+    assert top_up
+    assert (top_up.state, top_up.customer, top_up.payment_method) == ("off", None, None)
     (view,) = await management.world.services.accounts.list_all()
     assert (view.state, view.email) == ("closed", "")
     events = await management.world.services.audit_log.list_recent(account_id)

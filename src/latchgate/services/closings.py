@@ -16,6 +16,7 @@ from latchgate.services.audit_log import record
 from latchgate.services.emails import find_key
 from latchgate.storage import accounts as rows
 from latchgate.storage.api_keys import end_keys
+from latchgate.storage.auto_top_ups import set_top_up
 from latchgate.storage.email_changes import end_changes
 from latchgate.storage.passkeys import delete_of_user as forget_passkeys
 from latchgate.storage.sessions import end_sessions
@@ -79,6 +80,15 @@ class Closings:
             )
             end_keys(conn, identity.account_id, now_us=now_us)
             rows.close_account(conn, identity.account_id, identity.user_id, now_us=now_us)
+            # Nothing is paid by itself any more, and the card is forgotten here.
+            set_top_up(
+                conn,
+                identity.account_id,
+                state="off",
+                customer=None,
+                payment_method=None,
+                changed_us=now_us,
+            )
             _forget(conn, identity.user_id, now_us)
 
         await self._store.write(transaction)

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from latchgate.clock import SECOND_US
 from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
-from latchgate.storage import accounts, api_keys, audit_events, budgets, ledger, usage_events
+from latchgate.storage import (
+    accounts,
+    api_keys,
+    audit_events,
+    auto_top_ups,
+    budgets,
+    ledger,
+    monthly_statements,
+    payments,
+    redemption_codes,
+    usage_events,
+)
 from latchgate.storage import email_changes as email_change_rows
 from latchgate.storage import passkeys as passkey_rows
 from latchgate.storage import second_factors as factor_rows
@@ -49,6 +60,8 @@ class _Paged(Protocol):
 _LONG: tuple[tuple[str, _Paged, str], ...] = (
     ("postings", ledger.list_postings, "id"),
     ("calls", usage_events.list_events, "request_id"),
+    ("payments", payments.list_payments, "id"),
+    ("statements", monthly_statements.list_statements, "id"),
     ("audit_events", audit_events.list_events, "id"),
 )
 
@@ -114,13 +127,16 @@ def _short(conn: Connection, identity: Identity) -> dict[str, Any]:
         "passkeys": lambda: passkey_rows.list_passkeys(conn, identity.user_id),
         "email_changes": lambda: email_change_rows.list_changes(conn, identity.user_id),
         "api_keys": lambda: api_keys.list_keys(conn, identity.account_id, limit=PAGE_ROWS),
+        "redeemed_codes": lambda: redemption_codes.list_redeemed(conn, identity.account_id),
         "limits": lambda: budgets.list_budgets(conn, identity.account_id),
     }
     totp = factor_rows.find_totp(conn, identity.user_id)
+    top_up = auto_top_ups.find_top_up(conn, identity.account_id)
     return {
         "user": _plain(accounts.get_user(conn, identity.user_id)),
         "account": _plain(accounts.get_account(conn, identity.account_id)),
         "second_factor": None if totp is None else _plain(totp),
+        "auto_top_up": None if top_up is None else _plain(top_up),
         **{name: [_plain(row) for row in find()] for name, find in lists.items()},
     }
 

@@ -45,6 +45,12 @@ def claim_code(
     return claimed.rowcount == 1
 
 
+def list_redeemed(conn: Connection, account_id: str) -> Sequence[AnyRow]:
+    """The codes that an account has used, oldest first."""
+    query = select(redemption_codes).where(_codes.account_id == account_id)
+    return conn.execute(query.order_by(_codes.redeemed_us, _codes.batch_id, _codes.number)).all()
+
+
 def _with_redeemed() -> Select[Any]:
     return (
         select(code_batches, func.count(_codes.redeemed_us).label("redeemed"))
