@@ -54,7 +54,7 @@ class Traces:
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="traces")
         self._room = Semaphore(WAITING_MAX)
-        self._is_closing = False
+        self._is_closing = self._has_given_up = False
         self._lost = Lock()
         self.lost_spans = 0
 
@@ -70,6 +70,9 @@ class Traces:
             self.lost_spans += spans
 
     def _send(self, ended: Sequence[CloseRecord]) -> None:
+        if self._has_given_up:
+            self._lose(len(ended))
+            return
         body = json.dumps(
             {
                 "resourceSpans": [
@@ -94,8 +97,7 @@ class Traces:
         except (OSError, ValueError, http.client.HTTPException) as error:
             self._lose(len(ended))
             log.warning("traces.failed", error=str(error), lost_spans=self.lost_spans)
-            if self._is_closing:
-                self._thread.shutdown(wait=False, cancel_futures=True)
+            self._has_given_up = self._is_closing
         finally:
             self._room.release()
 
