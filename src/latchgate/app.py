@@ -52,6 +52,7 @@ from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.payments import Payments
+from latchgate.services.playground import Playground
 from latchgate.services.recovery import recover
 from latchgate.services.redemption_codes import RedemptionCodes
 from latchgate.services.reports import Reports
@@ -321,6 +322,14 @@ def _services(parts: _Parts) -> Services:
     billing = Billing(store, clock, in_flight, on_credit, on_limits_changed)
     limits = Limits(store, clock, in_flight, on_limits_changed)
     usage, throttles = UsageService(store, clock, in_flight), Throttles(clock)
+    catalog = Catalog(
+        store,
+        clock,
+        parts.vault,
+        directory.load_models,
+        priority_percent=settings.gateway.priority_price_percent,
+    )
+    ask = None if engine is None else engine.call_from_inside
     payments = Payments(store, clock, settings, throttles, on_credit, on_limits_changed, mail)
     return Services(
         **_people(parts, mail, billing, in_flight),
@@ -336,13 +345,8 @@ def _services(parts: _Parts) -> Services:
         limits=limits,
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),
-        catalog=Catalog(
-            store,
-            clock,
-            parts.vault,
-            directory.load_models,
-            priority_percent=settings.gateway.priority_price_percent,
-        ),
+        catalog=catalog,
+        playground=Playground(store, clock, catalog, ask),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
     )

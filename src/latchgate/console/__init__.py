@@ -2,9 +2,10 @@
 
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
-pages          landing access home usage quickstart api_keys billing limits prices
+pages          landing access home playground usage quickstart api_keys billing limits prices
                profile security second_factor passkeys activity
                payments monthly_statements operator_billing
+               (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
 templates/     one a page, over base.html and shell.html, with components.html between them
@@ -28,6 +29,7 @@ from latchgate.console import (
     operator_billing,
     passkeys,
     payments,
+    playground,
     prices,
     profile,
     quickstart,
@@ -42,7 +44,8 @@ from latchgate.console.rendering import STATIC
 def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
-        *(landing, access, home, usage, quickstart, api_keys, billing, limits, prices),
+        *(landing, access, home, playground, usage, quickstart, api_keys),
+        *(billing, limits, prices),
         *(payments, monthly_statements, operator_billing),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )

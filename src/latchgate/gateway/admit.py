@@ -114,7 +114,7 @@ class Admission:
         entry = self._directory.find_key(key_text(head.headers, head.query))
         if entry is None or entry.state == "pending":
             return None
-        _check_account(entry)
+        check_account(entry)
         head.key = entry
         return entry
 
@@ -122,7 +122,7 @@ class Admission:
         """The key behind a request's head. Raises InvalidKey, or Forbidden for its account."""
         text = key_text(request.headers, request.head.query)
         entry = await self._directory.get_key(text)
-        _check_account(entry)
+        check_account(entry)
         if entry.state == "pending":
             # The first use of a fresh key ends the one that it replaces.
             try:
@@ -173,9 +173,9 @@ class Admission:
         """Raise RateLimited while the key has too many calls running."""
         most = entry.calls_at_once or self._running_per_key_max
         if len(entry.running) >= most:
+            who = "The playground" if entry.is_playground else "This key"
             raise RateLimited(
-                f"This key has {most} calls running, which is its limit. "
-                "Wait for one of them to end.",
+                f"{who} has {most} calls running, which is its limit. Wait for one of them to end.",
                 retry_after_s=1,
                 code="concurrency_limit_exceeded",
             )
@@ -260,7 +260,8 @@ class Admission:
         )
 
 
-def _check_account(entry: KeyEntry) -> None:
+def check_account(entry: KeyEntry) -> None:
+    """Raise Forbidden for a suspended account."""
     if entry.is_suspended:
         raise Forbidden(
             "This account is suspended. Ask the operator of this platform.",

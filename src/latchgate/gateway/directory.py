@@ -24,7 +24,7 @@ from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, windo
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
 from latchgate.storage.accounts import get_account
-from latchgate.storage.budgets import list_budgets
+from latchgate.storage.budgets import KEY_LIMIT, list_budgets
 from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 KEYS_CACHED_MAX = 100_000
 UNKNOWN_MAX = 10_000
+#: How many calls from the console an account has running at most.
+PLAYGROUND_CALLS_MAX = 4
 
 REFUSAL = (
     "Incorrect API key provided: {shown}. You can find or replace your API key on the API keys "
@@ -80,12 +82,14 @@ class KeyEntry:
     state: str
     is_suspended: bool
     label: str
-    is_premium_on: bool
+    #: It stands for the console's own calls: what is the key's alone does not bind them.
+    is_playground: bool = False
+    is_premium_on: bool = False
     #: Requests and tokens per minute; None is what the configuration says.
-    rate_terms: tuple[int | None, int | None]
-    calls_at_once: int | None
-    budgets: tuple[BudgetEntry, ...]
-    zone: ZoneInfo
+    rate_terms: tuple[int | None, int | None] = (None, None)
+    calls_at_once: int | None = None
+    budgets: tuple[BudgetEntry, ...] = ()
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     running: set[Cuttable] = field(default_factory=set)
     #: The key or its account is no longer what it was when this was read.
     has_ended: bool = False
@@ -241,8 +245,27 @@ class Directory:
         entry = self._by_digest.get(full_digest)  # a parallel call may have been quicker
         return entry or self._remember(full_digest, row, budgets)
 
+    async def get_playground(self, account_id: str) -> KeyEntry:
+        """The entry under which an account's calls from the console run.
+
+        It is kept among the keys, and told of every change as they are, under a name that is no
+        key's digest: no secret finds it. Raises LookupError for an account that has none yet.
+        """
+        name = f"playground of {account_id}".encode()
+        while (entry := self._by_digest.get(name)) is None:
+            changes = self._changes
+            row, budgets = await self._store.read(_get_playground, account_id)
+            if changes == self._changes and name not in self._by_digest:
+                return self._remember(name, row, budgets, is_playground=True)
+        return entry
+
     def _remember(
-        self, full_digest: bytes, row: AnyRow, budgets: tuple[BudgetEntry, ...]
+        self,
+        full_digest: bytes,
+        row: AnyRow,
+        budgets: tuple[BudgetEntry, ...],
+        *,
+        is_playground: bool = False,
     ) -> KeyEntry:
         entry = KeyEntry(
             id=row.id,
@@ -250,12 +273,9 @@ class Directory:
             state=row.state,
             is_suspended=row.account_state != "active",
             label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
-            is_premium_on=_is_premium_on(row),
-            rate_terms=(row.requests_per_minute, row.tokens_per_minute),
-            calls_at_once=row.calls_at_once,
-            budgets=budgets,
-            zone=get_zone(row.time_zone),
+            is_playground=is_playground,
         )
+        _bind(entry, row, budgets)
         if len(self._by_digest) >= KEYS_CACHED_MAX:
             self._evict_one()
         self._by_digest[full_digest] = entry
@@ -326,20 +346,36 @@ class Directory:
         account, budgets = await self._store.read(transaction)
         for entry in self._by_digest.values():
             if entry.account_id == account_id:
-                entry.bind(budgets, get_zone(account.time_zone))
-                entry.is_premium_on = _is_premium_on(account)
-                entry.rate_terms = (account.requests_per_minute, account.tokens_per_minute)
-                entry.calls_at_once, entry.rates = account.calls_at_once, None
+                _bind(entry, account, budgets)
 
 
-def _find_key(conn: Connection, public_id: str) -> tuple[AnyRow, tuple[BudgetEntry, ...]] | None:
+#: A key's row with its account's state, and its account's budgets.
+_Found = tuple["AnyRow", tuple[BudgetEntry, ...]]
+
+
+def _find_key(conn: Connection, public_id: str) -> _Found | None:
     row = key_rows.find_by_public_id(conn, public_id)
     return None if row is None else (row, _budgets(conn, row.account_id))
 
 
-def _is_premium_on(row: AnyRow) -> bool:
-    """Both switches of a row that has an account's columns: the account's and its key's."""
-    return bool(row.is_premium_on and row.is_key_premium_on)
+def _get_playground(conn: Connection, account_id: str) -> _Found:
+    if (row := key_rows.find_playground(conn, account_id)) is None:
+        raise LookupError(f"{account_id} has no playground")
+    return row, _budgets(conn, account_id)
+
+
+def _bind(entry: KeyEntry, row: AnyRow, budgets: tuple[BudgetEntry, ...]) -> None:
+    """Let a row that has an account's columns, and these budgets, bind an entry's next call."""
+    is_premium_on, calls_at_once = row.is_premium_on, row.calls_at_once
+    if entry.is_playground:
+        budgets = tuple(budget for budget in budgets if budget.kind != KEY_LIMIT)
+        calls_at_once = min(calls_at_once or PLAYGROUND_CALLS_MAX, PLAYGROUND_CALLS_MAX)
+    else:  # the account's switch and its key's
+        is_premium_on = is_premium_on and row.is_key_premium_on
+    entry.bind(budgets, get_zone(row.time_zone))
+    entry.is_premium_on = bool(is_premium_on)
+    entry.rate_terms = (row.requests_per_minute, row.tokens_per_minute)
+    entry.calls_at_once, entry.rates = calls_at_once, None
 
 
 def _budgets(conn: Connection, account_id: str) -> tuple[BudgetEntry, ...]:

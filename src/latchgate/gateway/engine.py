@@ -14,12 +14,14 @@ import structlog
 
 from latchgate.clock import SECOND_US
 from latchgate.domain.ids import new_id
-from latchgate.gateway.admit import Admission
+from latchgate.gateway.admit import Admission, check_account
 from latchgate.gateway.call import Books
 from latchgate.gateway.calls import Bounds, Calls
 from latchgate.gateway.counting import Counting
+from latchgate.gateway.dialects.table import CHAT_ENDPOINT
 from latchgate.gateway.drain import Drain
 from latchgate.gateway.endpoints import Endpoints, Report, owns
+from latchgate.gateway.inside import InsideRequest
 from latchgate.gateway.journal import Journal
 from latchgate.gateway.kept import KeptResponses, Retention
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.domain.windows import Window
     from latchgate.gateway.directory import Directory, KeyEntry
+    from latchgate.gateway.request import GatewayRequest
     from latchgate.storage.store import Store
 
 log = structlog.get_logger()
@@ -121,7 +124,7 @@ class Engine:
             running_per_key_max=settings.running_per_key_max,
         )
         kept = KeptResponses(self._clock.now_us, settings.retention)
-        calls = Calls(
+        self._calls = calls = Calls(
             admission,
             Books(self._clock, self.purse, self.journal, self.drain),
             self.pool,
@@ -162,6 +165,22 @@ class Engine:
             "drain_lag_s": lag_us / SECOND_US,
             "last_post_s": self.drain.last_post_s,
         }
+
+    async def call_from_inside(
+        self, account_id: str, body: bytes, *, app: str, request_id: str, ip: str
+    ) -> InsideRequest:
+        """A chat call of the console's, in an account's name, that is yet to begin.
+
+        It runs as every call does, and no secret is needed. Raises Forbidden for a suspended
+        account.
+        """
+        entry = await self._directory.get_playground(account_id)
+        check_account(entry)
+
+        def handle(request: GatewayRequest) -> Awaitable[None]:
+            return self._calls.run(CHAT_ENDPOINT, request, entry)
+
+        return InsideRequest(handle, app=app, body=body, request_id=request_id, ip=ip)
 
     def held_nanos(self, window: Window) -> int:
         """What running calls hold in a window, and ended ones owe it that is not posted."""

@@ -5,7 +5,8 @@ It reads the database and the journals, and writes nothing. What it holds true:
 * the entries of each posting sum to zero, and so do all balances;
 * each ledger account's balance is the sum of its entries;
 * each account's credit budget is the sum of its credit postings and its credit line;
-* what any budget's window has spent is the sum of the usage events of calls let in while it ran;
+* what any budget's window has spent is the sum of the usage events of calls let in while it ran
+  (of a key's limit: those of keys, not of the playground);
 * each usage posting is the sum of the events that it paid for;
 * what a day, an hour and a quarter hour add up to, for each key, app and price, is the sum of
   their events;
@@ -128,6 +129,8 @@ _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
            FROM budgets b JOIN budget_windows w ON w.budget_id = b.id
            LEFT JOIN usage_events u ON u.account_id = b.account_id
              AND u.started_us >= w.starts_us AND u.started_us < w.ends_us
+             AND (b.kind <> 'key_limit' OR u.api_key_id NOT IN
+                  (SELECT id FROM api_keys WHERE kind = 'playground'))
            WHERE b.active_since_us IS NOT NULL AND w.ends_us > b.active_since_us
            GROUP BY b.account_id, b.kind, b.period, w.budget_id, w.starts_us, w.spent_nanos
            HAVING w.spent_nanos <> coalesce(sum(u.charge_nanos), 0)""",
@@ -200,6 +203,10 @@ _DISAGREEMENTS: tuple[tuple[str, str], ...] = (
         """SELECT b.account_id, b.id FROM budgets b
            LEFT JOIN budget_windows w ON w.budget_id = b.id
            WHERE b.kind = 'credit' AND w.budget_id IS NULL""",
+    ),
+    (
+        "key {id} is the playground's, and can be called with",
+        "SELECT id FROM api_keys WHERE kind = 'playground' AND state IN ('live', 'pending')",
     ),
     (
         "account {account_id} has {count} live keys",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.payments import Payments
+    from latchgate.services.playground import Playground
     from latchgate.services.redemption_codes import RedemptionCodes
     from latchgate.services.reports import Reports
     from latchgate.services.rescues import Rescues
@@ -64,5 +65,6 @@ class Services:
     usage: UsageService
     reports: Reports
     catalog: Catalog
+    playground: Playground
     embedded: EmbeddedModels
     mail: Mail

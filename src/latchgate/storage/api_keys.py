@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, case, cast, func, insert, select, text, update
 
-from latchgate.storage.statements import AnyRow
+from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import Int64, accounts, api_keys, usage_days
 
 LIVE, PENDING, REPLACED, REVOKED = "live", "pending", "replaced", "revoked"
 USABLE = (LIVE, PENDING)
+#: A key that somebody holds, and the row that stands for the console's own calls.
+SECRET, PLAYGROUND = "secret", "playground"
 
 _keys = api_keys.c
 
@@ -39,27 +41,59 @@ def find_by_nonce(conn: Connection, nonce: str) -> str | None:
 
 def find_by_public_id(conn: Connection, public_id: str) -> AnyRow | None:
     """A key with its account's state, as the gateway's directory needs it."""
-    query = (
-        select(
-            _keys.id,
-            _keys.account_id,
-            _keys.secret_hash,
-            _keys.state,
-            _keys.name,
-            _keys.public_id,
-            _keys.last_four,
-            accounts.c.state.label("account_state"),
-            accounts.c.is_premium_on,
-            accounts.c.is_key_premium_on,
-            accounts.c.time_zone,
-            accounts.c.requests_per_minute,
-            accounts.c.tokens_per_minute,
-            accounts.c.calls_at_once,
-        )
-        .join(accounts, accounts.c.id == _keys.account_id)
-        .where(_keys.public_id == public_id)
-    )
+    return conn.execute(_with_account().where(_keys.public_id == public_id)).first()
+
+
+def find_playground(conn: Connection, account_id: str) -> AnyRow | None:
+    """What an account's calls from the console are noted under, as the directory needs it."""
+    query = _with_account().where(_keys.account_id == account_id, _keys.kind == PLAYGROUND)
     return conn.execute(query).first()
+
+
+def insert_playground(conn: Connection, key_id: str, account_id: str, *, now_us: int) -> None:
+    """Write the row for an account's calls from the console; doing it again changes nothing.
+
+    No text has its public id or its hash, so no text is its secret.
+    """
+    insert_once(
+        conn,
+        api_keys,
+        id=key_id,
+        account_id=account_id,
+        name="Playground",
+        public_id=key_id,
+        last_four="",
+        secret_hash=b"",
+        state=REVOKED,
+        created_us=now_us,
+        ended_us=now_us,
+        kind=PLAYGROUND,
+    )
+
+
+def playground_ids(conn: Connection, account_ids: Collection[str]) -> set[str]:
+    """Those of these accounts' keys that stand for the console's own calls."""
+    query = select(_keys.id).where(_keys.account_id.in_(account_ids), _keys.kind == PLAYGROUND)
+    return set(conn.execute(query).scalars())
+
+
+def _with_account() -> Select[Any]:
+    return select(
+        _keys.id,
+        _keys.account_id,
+        _keys.secret_hash,
+        _keys.state,
+        _keys.name,
+        _keys.public_id,
+        _keys.last_four,
+        accounts.c.state.label("account_state"),
+        accounts.c.is_premium_on,
+        accounts.c.is_key_premium_on,
+        accounts.c.time_zone,
+        accounts.c.requests_per_minute,
+        accounts.c.tokens_per_minute,
+        accounts.c.calls_at_once,
+    ).join(accounts, accounts.c.id == _keys.account_id)
 
 
 def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None) -> None:
@@ -103,7 +137,9 @@ def _with_usage(keys: Select[Any]) -> Select[Any]:
 def list_keys(conn: Connection, account_id: str, *, limit: int) -> Sequence[AnyRow]:
     """An account's keys with what each has cost: usable ones first, then the newest."""
     rank = case((_keys.state.in_(USABLE), 0), else_=1)
-    keys = select(api_keys, rank.label("rank")).where(_keys.account_id == account_id)
+    keys = select(api_keys, rank.label("rank")).where(
+        _keys.account_id == account_id, _keys.kind == SECRET
+    )
     chosen = keys.order_by(rank, _keys.created_us.desc()).limit(limit)
     return conn.execute(_with_usage(chosen).order_by(text("rank"), text("created_us DESC"))).all()
 

@@ -1,7 +1,8 @@
 """Budgets as rows: which bind an account, their limits, and their windows.
 
 What a window has spent is, by definition, the sum of the charges of its account's calls that were
-let in while it ran and are posted. Posting keeps it so; ``activate`` derives it, for a budget that
+let in while it ran and are posted; a key's limit counts those of keys alone, not the console's own
+(the playground's). Posting keeps it so; ``activate`` derives it, for a budget that
 is switched on in the middle of a window.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from latchgate.domain.windows import Window
+from latchgate.storage.api_keys import playground_ids
 from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import budget_windows, budgets, usage_events
 
@@ -59,13 +61,13 @@ def find_window(conn: Connection, window: Window) -> AnyRow | None:
 
 def open_window(conn: Connection, window: Window) -> None:
     """Make a window's row, if its budget is on; doing it again changes nothing."""
-    query = select(budgets.c.limit_nanos, budgets.c.account_id).where(
+    query = select(budgets.c.limit_nanos, budgets.c.account_id, budgets.c.kind).where(
         budgets.c.id == window.budget_id, budgets.c.active_since_us.is_not(None)
     )
     budget = conn.execute(query).one_or_none()
     if budget is None:
         return
-    spent_nanos = _charged_in(conn, budget.account_id, window)
+    spent_nanos = _charged_in(conn, budget.account_id, budget.kind, window)
     insert_once(
         conn,
         budget_windows,
@@ -86,8 +88,10 @@ def set_limit(
 
     A limit below what is spent and leased already binds new holds; the ceiling stays.
     """
-    was_on, account_id = conn.execute(
-        select(budgets.c.active_since_us, budgets.c.account_id).where(budgets.c.id == budget_id)
+    was_on, account_id, kind = conn.execute(
+        select(budgets.c.active_since_us, budgets.c.account_id, budgets.c.kind).where(
+            budgets.c.id == budget_id
+        )
     ).one()
     since_us = was_on if was_on is not None else now_us
     conn.execute(
@@ -106,7 +110,7 @@ def set_limit(
         spent_nanos = row.spent_nanos
         if was_on is None:  # what went by while the budget was off counts too
             spent_nanos = _charged_in(
-                conn, account_id, Window(budget_id, row.starts_us, row.ends_us)
+                conn, account_id, kind, Window(budget_id, row.starts_us, row.ends_us)
             )
         conn.execute(
             update(budget_windows)
@@ -140,10 +144,12 @@ def raise_limit(conn: Connection, *, account_id: str, amount_nanos: int) -> None
     )
 
 
-def _charged_in(conn: Connection, account_id: str, window: Window) -> int:
+def _charged_in(conn: Connection, account_id: str, kind: str, window: Window) -> int:
     query = select(func.coalesce(func.sum(usage_events.c.charge_nanos), 0)).where(
         usage_events.c.account_id == account_id,
         usage_events.c.started_us >= window.starts_us,
         usage_events.c.started_us < window.ends_us,
     )
+    if kind == KEY_LIMIT:
+        query = query.where(usage_events.c.api_key_id.not_in(playground_ids(conn, [account_id])))
     return int(conn.execute(query).scalar_one())

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, bindparam, select, update
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
 from latchgate.domain.windows import Window
+from latchgate.storage.api_keys import playground_ids
+from latchgate.storage.budgets import KEY_LIMIT
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
 from latchgate.storage.leases import advance_offset, expect_each, move_leases
 from latchgate.storage.ledger import post_new
@@ -73,33 +75,56 @@ def post_calls(
 def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, Spent]:
     """What each window spends: those that a call holds, and those that it fell into.
 
-    A charge counts in every window of its account that was running when the call was let in. Where
-    the limit came after the call, no lease carries the charge.
+    A charge counts in every window of its account that was running when the call was let in, save
+    that the playground's calls do not count in a key's. Where the limit came after the call, no
+    lease carries the charge.
     """
     if not records:
         return {}
     spent: dict[Window, Spent] = defaultdict(Spent)
     running = _running_windows(conn, records)
-    alike: defaultdict[tuple[str, tuple[tuple[str, int], ...]], list[CloseRecord]]
+    unkeyed = _unkeyed(conn, running)
+    alike: defaultdict[tuple[str, bool, tuple[tuple[str, int], ...]], list[CloseRecord]]
     alike = defaultdict(list)
     for record in records:
-        alike[record.account_id, record.windows].append(record)
-    for (account_id, windows), calls in alike.items():
+        is_unkeyed = record.api_key_id in unkeyed
+        alike[record.account_id, is_unkeyed, record.windows].append(record)
+    for (account_id, is_unkeyed, windows), calls in alike.items():
         held = {Window(budget_id, starts_us) for budget_id, starts_us in windows}
         for window in held:
             spent[window].leased_nanos += sum(call.charge_nanos for call in calls)
-        for window in running[account_id]:
+        for window, kind in running[account_id]:
+            if is_unkeyed and kind == KEY_LIMIT:
+                continue
             inside = [call.charge_nanos for call in calls if window.holds(call.started_us)]
             if window not in held and inside:
                 spent[window].beside_nanos += sum(inside)
     return spent
 
 
-def _running_windows(
-    conn: Connection, records: Sequence[CloseRecord]
-) -> defaultdict[str, list[Window]]:
+#: The windows that run, with their budgets' kinds, by account.
+_Running = defaultdict[str, list[tuple[Window, str]]]
+
+
+def _unkeyed(conn: Connection, running: _Running) -> set[str]:
+    """The ids under which calls without a key are noted, where that makes a difference."""
+    limited = [
+        account_id
+        for account_id, windows in running.items()
+        if any(kind == KEY_LIMIT for _, kind in windows)
+    ]
+    return playground_ids(conn, limited) if limited else set()
+
+
+def _running_windows(conn: Connection, records: Sequence[CloseRecord]) -> _Running:
     query = (
-        select(budgets.c.account_id, _windows.budget_id, _windows.starts_us, _windows.ends_us)
+        select(
+            budgets.c.account_id,
+            budgets.c.kind,
+            _windows.budget_id,
+            _windows.starts_us,
+            _windows.ends_us,
+        )
         .join(budgets, budgets.c.id == _windows.budget_id)
         .where(
             budgets.c.account_id.in_({record.account_id for record in records}),
@@ -107,9 +132,10 @@ def _running_windows(
             _windows.ends_us > min(record.started_us for record in records),
         )
     )
-    running: defaultdict[str, list[Window]] = defaultdict(list)
+    running: _Running = defaultdict(list)
     for row in conn.execute(query):
-        running[row.account_id].append(Window(row.budget_id, row.starts_us, row.ends_us))
+        window = Window(row.budget_id, row.starts_us, row.ends_us)
+        running[row.account_id].append((window, row.kind))
     return running
 
 

@@ -63,3 +63,9 @@ def ref_column(
 ) -> Column[object]:
     """The id of a row of another table."""
     return Column(name, Text, ForeignKey(target), nullable=null, unique=unique or None)
+
+
+def unique_where(condition: str, name: str, column: str) -> Index:
+    """At most one row for each value of a column, among those for which this holds."""
+    where = text(condition)
+    return Index(name, column, unique=True, sqlite_where=where, postgresql_where=where)

@@ -30,6 +30,7 @@ from latchgate.storage.columns import int_column as _int
 from latchgate.storage.columns import ref_column as _ref
 from latchgate.storage.columns import strict_table as _table
 from latchgate.storage.columns import text_column as _text
+from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
 __all__ = ["Int64", "billing_tables", "factor_tables", "metadata"]
@@ -136,22 +137,20 @@ api_keys = _table(
     _int("created_us"),
     _int("ended_us", null=True),
     _text("form_nonce", null=True, unique=True),  # a form sent twice makes one key
+    # playground: the console's calls are noted under it. It has no secret, and its state is that of
+    # a key that has ended: nothing can call with it, whoever forgets to look at its kind.
+    Column(
+        "kind",
+        Text,
+        CheckConstraint("kind IN ('secret', 'playground')", name="kind"),
+        nullable=False,
+        server_default="secret",
+    ),
     CheckConstraint("state IN ('pending', 'live', 'replaced', 'revoked')", name="state"),
     Index("ix_api_keys_account_id", "account_id"),
-    Index(
-        "uq_api_keys_one_live",
-        "account_id",
-        unique=True,
-        sqlite_where=text("state = 'live'"),
-        postgresql_where=text("state = 'live'"),
-    ),
-    Index(
-        "uq_api_keys_one_pending",
-        "account_id",
-        unique=True,
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
+    _unique_where("state = 'live'", "uq_api_keys_one_live", "account_id"),
+    _unique_where("state = 'pending'", "uq_api_keys_one_pending", "account_id"),
+    _unique_where("kind = 'playground'", "uq_api_keys_one_playground", "account_id"),
 )
 
 # ── catalog ─────────────────────────────────────────────────────────────────────────────────────
@@ -167,13 +166,7 @@ upstreams = _table(
     # JSON list of the API's endpoints that it answers itself.
     Column("speaks", Text, nullable=False, server_default="[]"),
     _int("calls_at_once", null=True),  # more wait in line; NULL: no bound
-    Index(
-        "uq_upstreams_name",
-        "name",
-        unique=True,
-        sqlite_where=text("removed_us IS NULL"),
-        postgresql_where=text("removed_us IS NULL"),
-    ),
+    _unique_where("removed_us IS NULL", "uq_upstreams_name", "name"),
 )
 
 models = _table(
@@ -198,13 +191,7 @@ models = _table(
     ),
     _int("takes_images", default="0"),
     CheckConstraint("tier IN ('standard', 'premium')", name="tier"),
-    Index(
-        "uq_models_name",
-        "name",
-        unique=True,
-        sqlite_where=text("removed_us IS NULL"),
-        postgresql_where=text("removed_us IS NULL"),
-    ),
+    _unique_where("removed_us IS NULL", "uq_models_name", "name"),
 )
 
 prices = _table(

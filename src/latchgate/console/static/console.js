@@ -32,8 +32,8 @@ function keepInSight() {
 }
 
 /** Buttons that copy the text of the element that they name, and say so. */
-function copyOnClick() {
-  for (const button of document.querySelectorAll("[data-copy]")) {
+function copyOnClick(part = document) {
+  for (const button of part.querySelectorAll("[data-copy]")) {
     button.hidden = false;
     const label = button.querySelector("[data-label]") ?? button;
     const said = label.textContent;
@@ -86,6 +86,7 @@ function sendOnce() {
 }
 
 copyOnClick();
+addEventListener("drawn", (event) => copyOnClick(event.target)); // a part that a page's own module has put in
 showOnClick();
 openDialogsInPlace();
 keepInSight(); // after copyOnClick: what is hidden takes no focus

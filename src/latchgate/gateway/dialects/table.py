@@ -53,8 +53,9 @@ MESSAGES_ENDPOINT = ModelEndpoint(
     ADAPTED,
     head_lines=version_lines,
 )
+CHAT_ENDPOINT = ModelEndpoint("/chat/completions", "chat", CHAT, peek_chat, chat_answers.CHAT)
 MODEL_ENDPOINTS = (
-    ModelEndpoint("/chat/completions", "chat", CHAT, peek_chat, chat_answers.CHAT),
+    CHAT_ENDPOINT,
     ModelEndpoint("/completions", "completions", CHAT, peek_completions, chat_answers.COMPLETIONS),
     ModelEndpoint(
         "/responses",

@@ -14,6 +14,7 @@ from latchgate.http.api import (
     operator_billing,
     passkeys,
     payments,
+    playground,
     session,
     usage,
 )
@@ -30,6 +31,7 @@ def management_api(*, takes_payments: bool) -> APIRouter:
     )
     parts = (
         *(account, session, passkeys, keys, usage, billing, monthly_statements, limits, models),
+        playground,
         *((operator_billing, payments) if takes_payments else (operator_billing,)),
     )
     for part in parts:
