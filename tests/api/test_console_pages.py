@@ -18,6 +18,7 @@ from tests.support.management import EMAIL, PASSWORD, Management, error_of, runn
 pytestmark = pytest.mark.anyio
 PAGES = (
     "/home",
+    "/playground",
     "/usage",
     "/quickstart",
     "/api-keys",

@@ -27,6 +27,7 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DOOR_PAGES = ("/", "/signup", "/login", "/forgot", "/reset", "/nowhere")
 SHELL_PAGES = (
     "/home",
+    "/playground",
     "/usage",
     "/quickstart",
     "/api-keys",

@@ -4,96 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from latchgate.domain.errors import (
     Conflict,
-    Forbidden,
-    InvalidRequest,
-    LatchgateError,
     NotFound,
     QuotaExceeded,
     RateLimited,
-    UpstreamFailed,
 )
-from latchgate.domain.ids import new_id
 from latchgate.gateway.directory import PLAYGROUND_CALLS_MAX
-from latchgate.gateway.inside import WAITING_BYTES_MAX
 from latchgate.gateway.rates import RateTerms
 from latchgate.services.catalog import ModelTerms
-from latchgate.services.playground import Playground, Question, RunningAnswer, Turn
-from latchgate.storage import accounts as account_rows
+from latchgate.services.playground import Playground, Turn
 from latchgate.storage import api_keys as key_rows
 from tests.gateway.test_limits import TERMS, TOKEN
-from tests.support.gateway import ACCOUNT, CALLER, USD, Gateway, running_gateway
+from tests.support.gateway import ACCOUNT, CALLER, USD, running_gateway
 from tests.support.model_server import (
-    Received,
     answers,
-    chunk,
-    send_chunk,
-    send_json,
-    start_events,
     usage_of,
 )
+from tests.support.playground import ask, begun, question, settled, stalls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
-
-
-def question(text: str = "Say hi", **chosen: Any) -> Question:
-    """What somebody asks the model on offer."""
-    return Question(**{"model": "m", "turns": (Turn("user", text),), **chosen})
-
-
-async def begun(gateway: Gateway, asked: Question | None = None) -> RunningAnswer:
-    """An answer whose first piece is here. Raises what the call was refused with."""
-    playground = Playground(
-        gateway.store, gateway.clock, gateway.catalog, gateway.engine.call_from_inside
-    )
-    request_id = new_id("req", gateway.clock.now_us())
-    answer = await playground.ask(ACCOUNT, asked or question(), request_id=request_id, ip="::1")
-    await answer.begin()
-    return answer
-
-
-async def ask(gateway: Gateway, asked: Question | None = None) -> list[Any]:
-    """All events of an answer."""
-    answer = await begun(gateway, asked)
-    data = b"".join([piece async for piece in answer.pieces()])
-    payloads = [line.removeprefix(b"data: ") for line in data.split(b"\n\n") if line]
-    return [
-        "[DONE]" if payload == b"[DONE]" else msgspec.json.decode(payload) for payload in payloads
-    ]
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that is about to happen."""
-    async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
-
-
-async def settled(gateway: Gateway) -> None:
-    """Wait until all calls are over and noted; then nothing may be held."""
-    journal = gateway.engine.journal
-    await until(lambda: not (gateway.directory.running_calls or journal._waiting))
-    assert gateway.engine.purse.held_nanos_all() == 0
-
-
-def stalls(pieces: int) -> Callable[[Received, asyncio.StreamWriter], Any]:
-    """A model server that writes a few pieces and then nothing, until it is hung up on."""
-
-    async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
-        await start_events(writer)
-        for number in range(pieces):
-            await send_chunk(writer, chunk({"content": f"word{number} "}))
-        await request.hang_up()
-
-    return behave
 
 
 async def test_a_call_is_answered_charged_and_noted_without_a_key(tmp_path: Path) -> None:
@@ -222,47 +156,6 @@ async def test_calls_with_and_without_a_key_never_exceed_the_accounts_limit_toge
         assert (await gateway.audit()).findings == ()
 
 
-async def test_whoever_hangs_up_pays_for_what_has_come(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path) as gateway:
-        gateway.model_server.behaviour = stalls(3)
-        answer = await begun(gateway)
-        pieces = answer.pieces()
-        await anext(pieces)
-        await until(lambda: len(gateway.model_server.received) == 1)
-        await pieces.aclose()  # type: ignore[attr-defined] - it is a generator
-        await settled(gateway)
-        (event,) = await gateway.events()
-        assert event.outcome == "hung_up"
-        assert 1 <= event.output_tokens <= 3
-        assert (await gateway.audit()).findings == ()
-
-
-async def test_hanging_up_before_the_answer_begins_ends_the_call(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path) as gateway:
-        gateway.model_server.behaviour = stalls(0)
-        asking = asyncio.create_task(begun(gateway))
-        await until(lambda: len(gateway.model_server.received) == 1)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        await settled(gateway)
-        assert [event.outcome for event in await gateway.events()] == ["hung_up"]
-
-
-async def test_a_suspended_account_is_cut_off_and_refused(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path) as gateway:
-        gateway.model_server.behaviour = stalls(2)
-        answer = await begun(gateway)
-        await gateway.store.write(account_rows.set_account, ACCOUNT, state="suspended")
-        gateway.directory.on_account_changed(ACCOUNT)
-        data = b"".join([piece async for piece in answer.pieces()])
-        assert data.endswith(b"\n\n")
-        assert msgspec.json.decode(data.split(b"\n\n")[-2][6:])["error"]["code"] == "conflict"
-        assert [event.outcome for event in await gateway.events()] == ["cut"]
-        with pytest.raises(Forbidden) as refused:
-            await ask(gateway)
-        assert refused.value.code == "account_suspended"
-
-
 async def test_the_accounts_premium_switch_decides_and_not_its_keys(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
         await gateway.catalog.add_model(
@@ -331,85 +224,3 @@ async def test_so_many_run_at_once_and_no_more(tmp_path: Path) -> None:
         with pytest.raises(RateLimited):
             await begun(gateway)
         only.hang_up()
-
-
-async def test_a_slow_reader_slows_the_model_server(tmp_path: Path) -> None:
-    sent = 0
-
-    async def flood(_request: Received, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        await start_events(writer)
-        for _ in range(900):
-            await send_chunk(writer, chunk({"content": "x" * 40_000}))
-            sent += 1
-
-    async with running_gateway(tmp_path, credit_nanos=5000 * USD) as gateway:
-        gateway.model_server.behaviour = flood
-        answer = await begun(gateway)
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.5)
-        assert WAITING_BYTES_MAX // 40_000 < sent < 900
-        answer.hang_up()
-        await settled(gateway)
-
-
-async def test_a_model_server_that_fails_is_told_and_free(tmp_path: Path) -> None:
-    async def fail(_request: Received, writer: asyncio.StreamWriter) -> None:
-        await send_json(writer, 500, {})
-
-    async def break_off(_request: Received, writer: asyncio.StreamWriter) -> None:
-        await start_events(writer)
-        await send_chunk(writer, chunk({"content": "half a "}))
-        writer.close()
-
-    async with running_gateway(tmp_path) as gateway:
-        gateway.model_server.behaviour = fail
-        with pytest.raises(UpstreamFailed):
-            await ask(gateway)
-        gateway.model_server.behaviour = break_off
-        *_, last = await ask(gateway)
-        assert last["error"]["code"] == "upstream_error"
-        outcomes = [(event.outcome, event.charge_nanos > 0) for event in await gateway.events()]
-        assert outcomes == [("failed", True), ("failed", False)]
-        assert (await gateway.audit()).findings == ()
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        question(" \n"),
-        Question("m", ()),
-        Question("m", (Turn("user", "a"), Turn("assistant", "b"))),
-        Question("m", (Turn("system", "a"), Turn("user", "b"))),
-        Question("m", (Turn("user", "a"),) * 65),
-        question("x" * 32_001),
-        question("half a character: \ud83d"),
-        question(temperature=3.0),
-        question(top_p=0.0),
-        question(max_tokens=0),
-    ],
-    ids=lambda asked: f"{len(asked.turns)} turns, {asked.temperature}",
-)
-async def test_what_is_no_question_is_refused_and_noted_nowhere(
-    tmp_path: Path, asked: Question
-) -> None:
-    async with running_gateway(tmp_path) as gateway:
-        with pytest.raises(InvalidRequest):
-            await ask(gateway, asked)
-        assert gateway.model_server.received == []
-        assert await gateway.events() == []
-
-
-async def test_a_reason_for_the_end_is_told_to_the_reader(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path) as gateway:
-        gateway.model_server.behaviour = stalls(1)
-        answer = await begun(gateway)
-        answer.hang_up(LatchgateError("Enough.", code="enough"))
-        answer.hang_up(LatchgateError("Once more.", code="twice"))
-        data = b"".join([piece async for piece in answer.pieces()])
-        assert b'"code":"enough"' in data
-        assert b"twice" not in data
-        await settled(gateway)
-        assert [event.outcome for event in await gateway.events()] == ["hung_up"]

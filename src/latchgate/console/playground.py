@@ -7,7 +7,7 @@ it, static/playground.js asks the management API, and shows the answer as it is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from latchgate.console.forms import read_form
 from latchgate.console.playground_answers import Heard, hear
-from latchgate.console.playground_code import samples_of
+from latchgate.console.playground_code import Sample, samples_of
 from latchgate.console.rendering import api_base_url, page
 from latchgate.domain.errors import InvalidRequest, LatchgateError
 from latchgate.domain.people import Identity
@@ -81,7 +81,7 @@ async def ask(request: Request, identity: LoggedIn) -> Response:
 async def show_code(request: Request, identity: LoggedIn) -> Response:
     """The same call as code, for an app: with a placeholder where its key goes."""
     typed = await _typed(request)
-    turns = _turns(typed)
+    turns = carried = _turns(typed)
     if typed["prompt"].strip() or not turns:
         turns = (*turns, Turn(USER, typed["prompt"].strip() or "Say hello."))
     elif turns[-1].role == ASSISTANT:  # what has an answer already is the call to show
@@ -89,13 +89,9 @@ async def show_code(request: Request, identity: LoggedIn) -> Response:
     try:
         question = _question(typed, turns)
     except LatchgateError as error:
-        return await _page(request, identity, typed, _turns(typed), error=error)
-    return page(
-        request,
-        "playground_code.html",
-        identity=identity,
-        samples=samples_of(question.fields, api_base_url(request)),
-    )
+        return await _page(request, identity, typed, carried, error=error)
+    samples = samples_of(question.fields, api_base_url(request))
+    return await _page(request, identity, typed, carried, samples=samples)
 
 
 async def _page(
@@ -105,6 +101,7 @@ async def _page(
     turns: tuple[Turn, ...],
     *,
     heard: Heard | None = None,
+    samples: Sequence[Sample] = (),
     error: LatchgateError | None = None,
 ) -> Response:
     services = services_of(request)
@@ -123,6 +120,7 @@ async def _page(
         carried=carried,
         is_full=len(turns) > TURNS_MAX - 1 or len(quote_plus(carried)) > CARRIED_BYTES_MAX,
         heard=heard,
+        samples=samples,
         call_id=request_id(request),
         error=error,
         fields=FIELDS,
