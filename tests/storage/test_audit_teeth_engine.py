@@ -67,6 +67,10 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
         ("UPDATE usage_events SET price_id = :price WHERE request_id = :dear",),
         "call {dear}: its tokens cost 3200, but 6400 is charged and 0 is overrun",
     ),
+    "a playground that can be called with": (
+        ("UPDATE api_keys SET kind = 'playground' WHERE id = :key",),
+        "key {key} is the playground's, and can be called with",
+    ),
     "two live keys": (
         (
             "DROP INDEX uq_api_keys_one_live",
