@@ -23,9 +23,9 @@ from latchgate.domain.errors import (
 )
 from latchgate.domain.money import format_usd
 from latchgate.domain.windows import FOREVER_US
-from latchgate.gateway.directory import refusal
 from latchgate.gateway.holds import Binding, Hold, Shortage
 from latchgate.gateway.rates import RateBook, RateTerms
+from latchgate.gateway.refused_keys import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

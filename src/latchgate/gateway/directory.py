@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from latchgate.domain.embedded import EMBEDDED_SCHEME
-from latchgate.domain.errors import InvalidKey
 from latchgate.domain.prices import Price
-from latchgate.domain.secrets import KEY_CHARS, Digester, masked, public_id_of
+from latchgate.domain.secrets import KEY_CHARS, Digester, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
+from latchgate.gateway.refused_keys import refusal
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
 from latchgate.storage.accounts import get_account
@@ -40,16 +40,6 @@ KEYS_CACHED_MAX = 100_000
 UNKNOWN_MAX = 10_000
 #: How many calls from the console an account has running at most.
 PLAYGROUND_CALLS_MAX = 4
-
-REFUSAL = (
-    "Incorrect API key provided: {shown}. You can find or replace your API key on the API keys "
-    "page of this platform's console."
-)
-
-
-def refusal(text: str) -> InvalidKey:
-    """The answer to a key that may not be used: the same for unknown, revoked and expired."""
-    return InvalidKey(REFUSAL.format(shown=masked(text)))
 
 
 class Cuttable(Protocol):
