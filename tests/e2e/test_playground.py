@@ -253,6 +253,7 @@ def test_a_conversation_fits_in_every_look(
     page.evaluate("document.getElementById('playground').noValidate = true")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Temperature")).to_have_attribute("aria-invalid", "true")
     picture(page, screenshots, f"playground-refused-{name}")
 
 

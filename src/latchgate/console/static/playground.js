@@ -178,7 +178,9 @@ function start() {
 
   function complain(error) {
     $("problem").replaceChildren();
+    for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
     if (!error) return;
+    $(error.param ?? "")?.setAttribute("aria-invalid", "true");
     const note = $("problem-drawn").content.cloneNode(true);
     const said = note.querySelector("span");
     said.textContent = error.message;
