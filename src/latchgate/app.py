@@ -43,6 +43,7 @@ from latchgate.services.email_changes import EmailChanges
 from latchgate.services.embedded import EmbeddedModels
 from latchgate.services.exports import Exports
 from latchgate.services.invitations import Invitations
+from latchgate.services.key_terms import TermsOfKeys
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
@@ -337,6 +338,7 @@ def _services(parts: _Parts) -> Services:
         clock=clock,
         audit_log=AuditLog(store),
         api_keys=APIKeys(store, clock, parts.pepper, directory.on_key_changed),
+        key_terms=TermsOfKeys(store, clock, directory.on_terms_changed),
         billing=billing,
         redemption_codes=RedemptionCodes(store, clock, parts.pepper, throttles, on_credit),
         monthly_statements=MonthlyStatements(store, clock, in_flight),

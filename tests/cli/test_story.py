@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import signal
 import sqlite3
@@ -19,7 +18,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import structlog
 
 from latchgate.cli.main import main
 
@@ -68,16 +66,6 @@ class Operator:
             finally:
                 server.send_signal(signal.SIGTERM)
                 server.wait(30)
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture

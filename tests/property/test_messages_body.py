@@ -17,7 +17,7 @@ from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.prices import Price
 from latchgate.gateway.dialects.chat import CHAT_FIELDS
 from latchgate.gateway.dialects.messages import peek_count, peek_messages
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import Prompt
 from latchgate.upstream.target import Target
 

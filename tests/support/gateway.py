@@ -23,6 +23,7 @@ from latchgate.services.api_keys import APIKeys, NewKey
 from latchgate.services.audit import AuditReport, audit
 from latchgate.services.billing import Balances, Billing, InFlight
 from latchgate.services.catalog import Catalog, ModelTerms
+from latchgate.services.key_terms import TermsOfKeys
 from latchgate.services.limits import Limits
 from latchgate.services.recovery import recover
 from latchgate.services.reports import Reports
@@ -81,6 +82,7 @@ class Gateway:
     engine: Engine
     directory: Directory
     api_keys: APIKeys
+    key_terms: TermsOfKeys
     billing: Billing
     usage: UsageService
     limits: Limits
@@ -214,6 +216,7 @@ async def running_gateway(
     retention: Retention | None = None,
     calls_at_once: int | None = None,
     queued_calls_max: int = 100,
+    trusted_proxies: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Gateway]:
     """A gateway with one account (``acct_test``), one model (``m``) and its model server."""
     model_server = ModelServer()
@@ -228,6 +231,7 @@ async def running_gateway(
         default_database_url() if database_url is None else database_url,
         retention=retention or Retention(),
         queued_calls_max=queued_calls_max,
+        trusted_proxies=trusted_proxies,
     )
     server = await _listen(gateway)
     try:
@@ -268,6 +272,7 @@ async def _build(
     *,
     retention: Retention,
     queued_calls_max: int,
+    trusted_proxies: frozenset[str],
 ) -> Gateway:
     store = Store(folder / "latchgate.db", database_url)
     journal_folder = folder / "journal"
@@ -289,7 +294,7 @@ async def _build(
         header_bytes_max=32 * 1024,
         body_bytes_max=1024 * 1024,
         answer_bytes_max=4 * 1024 * 1024,
-        trusted_proxies=frozenset(),
+        trusted_proxies=trusted_proxies,
         retention=retention,
     )
     engine = Engine(store, clock, directory, settings)
@@ -314,6 +319,7 @@ async def _build(
         engine=engine,
         directory=directory,
         api_keys=api_keys,
+        key_terms=TermsOfKeys(store, clock, directory.on_terms_changed),
         billing=Billing(store, clock, in_flight, engine.purse.on_credit, engine.on_limits_changed),
         limits=limits,
         usage=usage,

@@ -3,7 +3,8 @@
 main.py      the whole of it put together; exit codes; one line for every mistake
 place.py     where the data is, and how a command reaches it: the running server, or directly
 output.py    tables for people, JSON for programs
-accounts.py  account, key, credit, invite
+accounts.py  account, invite
+keys.py      key
 catalog.py   upstream, model
 server.py    serve, status, audit, doctor, config, version
 bench.py     bench

@@ -1,4 +1,4 @@
-"""``latchgate account``, ``key`` and ``invite``."""
+"""``latchgate account`` and ``invite``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place, read_se
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's e-mail address.")]
 
 account = typer.Typer(help="Accounts: make, look at, suspend and resume them.")
-key = typer.Typer(help="API keys: make, list and revoke them.")
 invite = typer.Typer(help="Invitations, for when sign-up is by invitation.")
 
 _ACCOUNT_FACTS = (
@@ -129,68 +128,6 @@ def account_reset_factors(
     if as_json:
         return print_json(answer)
     return print_line(f"{email} logs in with the password alone again, and was told by mail.")
-
-
-@key.command("create")
-def key_create(
-    email: Email,
-    *,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="N", help="A name to know it by.")
-    ] = None,
-    replace: Annotated[
-        bool,
-        typer.Option("--replace", help="Replace the live key, which dies at the new one's use."),
-    ] = False,
-    now: Annotated[
-        bool, typer.Option("--now", help="With --replace: the replaced key dies at once.")
-    ] = False,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Make a secret key. It is shown once, here, and never again."""
-    if now and not replace:
-        raise typer.BadParameter("--now goes with --replace.")
-    place = Place(data, config, as_json)
-    answer = place.perform("key.create", email=email, name=name, replace=replace, now=now)
-    if as_json:
-        return print_json(answer)
-    print_line(answer["secret"])
-    print_line("Keep it now: it will not be shown again.")
-    if answer["replaces"] and answer["state"] == "pending":
-        print_line("The key before it works until this one is first used.")
-    return None
-
-
-@key.command("list")
-def key_list(
-    email: Email, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
-) -> None:
-    """List an account's keys, without their secrets."""
-    answer = Place(data, config, as_json).perform("key.list", email=email)
-    if as_json:
-        return print_json(answer)
-    return print_table(
-        answer["keys"],
-        ("id", "name", "masked", "state", "created_at", "last_used_at", "calls", "spent_usd"),
-        when_empty=f"{email} has no keys yet: latchgate key create {email} makes one.",
-    )
-
-
-@key.command("revoke")
-def key_revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")],
-    *,
-    data: Data = DATA_DEFAULT,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """End a key: its next call is refused, and what it streams is cut."""
-    answer = Place(data, config, as_json).perform("key.revoke", id=key_id)
-    if as_json:
-        return print_json(answer)
-    return print_line(f"{key_id} is revoked.")
 
 
 @invite.command("create")

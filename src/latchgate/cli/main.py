@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from latchgate.cli import accounts, backups, bench, billing, catalog, limits, server
+from latchgate.cli import accounts, backups, bench, billing, catalog, keys, limits, server
 from latchgate.cli.output import NobodyReads, print_error
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NotOurServer
@@ -44,7 +44,7 @@ def build() -> typer.Typer:
     app.command("serve")(server.serve)
     app.command("status")(server.status)
     app.add_typer(accounts.account, name="account")
-    app.add_typer(accounts.key, name="key")
+    app.add_typer(keys.key, name="key")
     app.add_typer(billing.credit, name="credit")
     app.add_typer(billing.code, name="code")
     app.add_typer(billing.payment, name="payment")

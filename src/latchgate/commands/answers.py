@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from latchgate.clock import SECOND_US
 from latchgate.domain.money import format_usd
 from latchgate.domain.prices import format_price
+from latchgate.services.key_terms import facts_of
 
 if TYPE_CHECKING:
     from latchgate.domain.monthly_statements import Statement
     from latchgate.services.accounts import AccountView
-    from latchgate.services.api_keys import KeyView
     from latchgate.services.auto_top_ups import TopUpView
     from latchgate.services.billing import PostingView
     from latchgate.services.catalog import ModelView, UpstreamView
+    from latchgate.services.key_states import KeyView
     from latchgate.services.limits import Standing
     from latchgate.services.payments import PaymentView
     from latchgate.services.redemption_codes import BatchView
@@ -53,6 +54,7 @@ def key(key: KeyView) -> Answer:
         "last_app": key.last_app,
         "calls": key.calls,
         **money("spent", key.spent_nanos),
+        **facts_of(key.terms),
     }
 
 

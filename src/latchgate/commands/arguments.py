@@ -36,7 +36,13 @@ class Arguments:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts; none is an empty one."""
-        values = self._values.pop(name, [])
+        return self.find_texts(name) or ()
+
+    def find_texts(self, name: str) -> tuple[str, ...] | None:
+        """A list of texts, or None."""
+        if name not in self._values:
+            return None
+        values = self._values.pop(name)
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise InvalidRequest(f"{name} must be a list of texts.", param=name)
         return tuple(values)

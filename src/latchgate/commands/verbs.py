@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from latchgate import __version__
-from latchgate.commands import answers, billing
+from latchgate.commands import answers, billing, keys
 from latchgate.commands.answers import Answer
 from latchgate.commands.arguments import Arguments
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
@@ -74,33 +74,6 @@ def _of_account(
         return answers.account(await chosen(world.services)(email, CLI.actor))
 
     return command
-
-
-async def _key_create(world: World, args: Arguments) -> Answer:
-    email, name = args.text("email"), args.find_text("name") or ""
-    replace, at_once = args.flag("replace"), args.flag("now")
-    args.close()
-    account = await world.services.accounts.get(email)
-    new = await world.services.api_keys.create(
-        account.account_id, name, caller=CLI, replace=replace, at_once=at_once
-    )
-    replaces = new.replaces.id if new.replaces else None
-    return {**answers.key(new.view), "secret": new.secret, "replaces": replaces}
-
-
-async def _key_list(world: World, args: Arguments) -> Answer:
-    email = args.text("email")
-    args.close()
-    account = await world.services.accounts.get(email)
-    keys = await world.services.api_keys.list_keys(account.account_id)
-    return {"keys": [answers.key(key) for key in keys]}
-
-
-async def _key_revoke(world: World, args: Arguments) -> Answer:
-    key_id = args.text("id")
-    args.close()
-    await world.services.api_keys.revoke(None, key_id, CLI)
-    return {"id": key_id, "state": "revoked"}
 
 
 async def _limit_list(world: World, args: Arguments) -> Answer:
@@ -284,9 +257,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "account.resume": _of_account(lambda services: services.accounts.resume),
     "account.log-out": _of_account(lambda services: services.rescues.log_out),
     "account.reset-factors": _of_account(lambda services: services.rescues.reset_factors),
-    "key.create": _key_create,
-    "key.list": _key_list,
-    "key.revoke": _key_revoke,
+    **keys.VERBS,
     **billing.VERBS,
     "limit.list": _limit_list,
     "limit.set": _limit_set,

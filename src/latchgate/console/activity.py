@@ -44,6 +44,7 @@ ACTIONS = {
     "key.create": "Key created",
     "key.replace": "Key replaced",
     "key.revoke": "Key revoked",
+    "key.terms": "Terms of the key changed",
     "key.used_after_revoke": "An ended key was tried, and refused",
     "session.open": "Logged in",
     "session.close": "Logged out",

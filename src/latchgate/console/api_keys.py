@@ -13,7 +13,8 @@ from latchgate.console.rendering import page
 from latchgate.domain.errors import LatchgateError, NotFound
 from latchgate.domain.people import Identity
 from latchgate.http.sessions import LoggedIn, caller_of, services_of
-from latchgate.services.api_keys import KeyView, NewKey
+from latchgate.services.api_keys import NewKey
+from latchgate.services.key_states import KeyView
 
 router = APIRouter()
 

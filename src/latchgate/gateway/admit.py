@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from latchgate.clock import Clock
+    from latchgate.domain.key_terms import Act
     from latchgate.domain.prices import Price
-    from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.directory import Directory, KeyEntry
+    from latchgate.gateway.head import Head
+    from latchgate.gateway.offers import ModelEntry
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
     from latchgate.gateway.request import GatewayRequest
@@ -43,6 +46,13 @@ _NO_KEY = (
 )
 #: Output that a stream holds at a time, in tokens.
 SLICE_TOKENS = 512
+#: What a key's scope does not cover.
+_ACTS_REFUSED: dict[Act, str] = {
+    "call": "This key reads reports and calls no models. Use a key whose scope covers calls, or "
+    "change this one's on its page in the console.",
+    "report": "This key calls models and reads no reports about the account. Use a key whose scope "
+    "covers reports, or change this one's on its page in the console.",
+}
 _QUOTES = "'\"“”‘’ \t"
 
 
@@ -123,6 +133,8 @@ class Admission:
         text = key_text(request.headers, request.head.query)
         entry = await self._directory.get_key(text)
         check_account(entry)
+        # Before the first use of a fresh key: a call that is refused is none.
+        self.check_terms(entry, request.head)
         if entry.state == "pending":
             # The first use of a fresh key ends the one that it replaces.
             try:
@@ -131,10 +143,41 @@ class Admission:
                 raise refusal(text) from None
         return entry
 
+    def check_terms(self, entry: KeyEntry, head: Head) -> None:
+        """Check what a head asks for, and where it comes from, against its key's terms, once.
+
+        Raises InvalidKey for a key that has expired; Forbidden ``missing_scope`` or
+        ``ip_not_authorized``.
+        """
+        terms = entry.terms
+        if terms.expires_us is not None and self._directory.has_expired(entry):
+            raise refusal(key_text(head.headers, head.query))
+        if head.terms is terms:
+            return
+        if not terms.permits_address(head.ip):
+            raise Forbidden(
+                f"Calls with this key are not taken from the address {head.ip}. Call from an "
+                "address that it is for, or add this one on the key's page in the console.",
+                code="ip_not_authorized",
+            )
+        if not terms.permits_act(head.act):
+            raise Forbidden(_ACTS_REFUSED[head.act], code="missing_scope")
+        head.terms = terms
+
+    def permitted(self, entry: KeyEntry) -> list[ModelEntry]:
+        """The models that a key may call."""
+        return [
+            model
+            for model in self._directory.models.values()
+            if (model.tier == "standard" or entry.is_premium_on)
+            and entry.terms.permits_model(model.name)
+        ]
+
     def get_model(self, name: str, entry: KeyEntry) -> ModelEntry:
         """A model that this key may call. Raises NotFound."""
         model = self._directory.models.get(name)
-        if model is None:
+        models = entry.terms.models
+        if model is None or (models and name not in models):
             raise NotFound(
                 f"The model '{name[:100]}' does not exist or you do not have access to it. "
                 "GET /v1/models lists those that you can use.",
@@ -160,13 +203,16 @@ class Admission:
                 param="service_tier",
             )
 
-    def check_still_welcome(self, entry: KeyEntry) -> None:
+    def check_still_welcome(self, entry: KeyEntry, head: Head) -> None:
         """What may have changed while a call's body and money were on their way.
 
-        Raises InvalidKey when its key has ended, RateLimited when too many calls run by now.
+        Raises InvalidKey when its key has ended, Forbidden when its terms have changed and no
+        longer permit it, RateLimited when too many calls run by now.
         """
         if entry.has_ended:
-            raise InvalidKey("This API key was revoked while the call was on its way.")
+            raise InvalidKey("This API key has ended while the call was on its way.")
+        if head.terms is not entry.terms:
+            self.check_terms(entry, head)
         self.check_concurrency(entry)
 
     def check_concurrency(self, entry: KeyEntry) -> None:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.fibers import Wait
     from latchgate.gateway.admit import Allowance
-    from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.directory import KeyEntry
     from latchgate.gateway.drain import Drain
     from latchgate.gateway.journal import Journal
+    from latchgate.gateway.offers import ModelEntry
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.purse import Purse
     from latchgate.gateway.repeats import Repeat
@@ -193,7 +194,7 @@ class Call:
 
     def cut(self) -> None:
         """The key has ended: so does the call, and what it has used is charged."""
-        self._stop("cut", InvalidKey("This API key was revoked while the call was running."))
+        self._stop("cut", InvalidKey("This API key has ended while the call was running."))
 
     def _stop(self, outcome: Outcome, reason: Exception) -> None:
         if self._end is None and not self._is_settled:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission, Allowance
     from latchgate.gateway.dialects.base import Dialect
     from latchgate.gateway.dialects.table import ModelEndpoint
-    from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.directory import KeyEntry
     from latchgate.gateway.head import Head
     from latchgate.gateway.kept import KeptResponses
+    from latchgate.gateway.offers import ModelEntry
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.repeats import Answer, Repeat
     from latchgate.gateway.request import GatewayRequest
@@ -171,7 +172,7 @@ class Calls:
         """Begin the call. Nothing waits in here: what is checked still holds when it is open."""
         try:
             request.check_connected()
-            self._admission.check_still_welcome(entry)
+            self._admission.check_still_welcome(entry, request.head)
         except (LatchgateError, ClientGone):
             allowance.hold.release()
             raise

@@ -22,7 +22,8 @@ from latchgate.upstream.answers import garbled, refusal
 
 if TYPE_CHECKING:
     from latchgate.gateway.admit import Admission
-    from latchgate.gateway.directory import KeyEntry, ModelEntry
+    from latchgate.gateway.directory import KeyEntry
+    from latchgate.gateway.offers import ModelEntry
     from latchgate.gateway.prompt import Prompt
     from latchgate.gateway.request import GatewayRequest
     from latchgate.upstream.connection import Connection
@@ -72,7 +73,7 @@ class Question:
 
     def cut(self) -> None:
         """The key has ended."""
-        self._stop(InvalidKey("This API key was revoked while the call was running."))
+        self._stop(InvalidKey("This API key has ended while the call was running."))
 
     def on_gone(self) -> None:
         """The client has hung up."""
@@ -115,7 +116,7 @@ class Counting:
         )
         tokens = max(1, prompt.input_tokens_usual)
         if "messages" in model.target.speaks:
-            admission.check_still_welcome(entry)
+            admission.check_still_welcome(entry, request.head)
             tokens = await self._ask(request, entry, model, prompt) or tokens
         request.send_json(_OK, b'{"input_tokens":%d}' % tokens)
 

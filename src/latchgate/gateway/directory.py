@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from latchgate.domain.embedded import EMBEDDED_SCHEME
-from latchgate.domain.prices import Price
+from latchgate.domain.key_terms import OPEN, KeyTerms
 from latchgate.domain.secrets import KEY_CHARS, Digester, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
+from latchgate.gateway.offers import ModelEntry, model_entry
 from latchgate.gateway.refused_keys import refusal
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
 from latchgate.storage.accounts import get_account
 from latchgate.storage.budgets import KEY_LIMIT, list_budgets
+from latchgate.storage.key_terms import terms_of
 from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ class KeyEntry:
     calls_at_once: int | None = None
     budgets: tuple[BudgetEntry, ...] = ()
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    #: What the key may be used for. A change puts other terms here, so that whoever has checked
+    #: these knows by their identity that they still hold.
+    terms: KeyTerms = OPEN
     running: set[Cuttable] = field(default_factory=set)
     #: The key or its account is no longer what it was when this was read.
     has_ended: bool = False
@@ -111,27 +116,6 @@ class KeyEntry:
         self.binding = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A model on offer: where its calls go, what they cost, how large they may be."""
-
-    name: str
-    upstream_model: str
-    tier: str
-    context_tokens: int
-    output_tokens_max: int
-    message_tokens: int
-    kind: str
-    takes_images: bool
-    is_thinking: bool
-    created_us: int
-    price: Price
-    #: What a call costs that goes ahead of others.
-    priority_price: Price
-    target: Target
-    extra_fields: frozenset[str]
-
-
 class Directory:
     """Look-ups for admission. Used from one event loop."""
 
@@ -148,6 +132,9 @@ class Directory:
         self._open_credential = open_credential
         self._by_digest: OrderedDict[bytes, KeyEntry] = OrderedDict()
         self._digest_of: dict[str, bytes] = {}
+        #: When each of these keys expires, and the first of them does.
+        self._expiries: dict[str, int] = {}
+        self._next_expiry_us = FOREVER_US
         self._changes = 0
         #: Digests of keys that were looked for in vain, until any key or account changes.
         self._unknown: set[bytes] = set()
@@ -169,7 +156,7 @@ class Directory:
         targets = {row.id: self._target(row) for row in upstreams}
         fields = {row.id: frozenset(json.loads(row.extra_fields)) for row in upstreams}
         self.models = {
-            row.name: _model_entry(row, targets[row.upstream_id], fields[row.upstream_id])
+            row.name: model_entry(row, targets[row.upstream_id], fields[row.upstream_id])
             for row in models
         }
 
@@ -203,9 +190,18 @@ class Directory:
             raise refusal(text)
         full_digest = self._digest(text)
         entry = self._by_digest.get(full_digest)
+        if entry is not None and self.has_expired(entry):
+            entry = None
         if entry is None and (full_digest in self._unknown or public_id_of(text) is None):
             raise refusal(text)
         return entry
+
+    def has_expired(self, entry: KeyEntry) -> bool:
+        """Whether a key's date of expiry has come: it ends now, if it had not yet."""
+        if not entry.terms.has_expired(self._clock.now_us()):
+            return False
+        self._forget_if_known(entry.id)
+        return True
 
     async def get_key(self, text: str) -> KeyEntry:
         """The entry of a key that may be used. Raises InvalidKey, the same for every reason."""
@@ -225,7 +221,9 @@ class Directory:
             # A key or account changed while we read: what we read may be the past. Read again.
         row, budgets = found or (None, ())
         is_known = row is not None and hmac.compare_digest(row.secret_hash, full_digest)
-        if row is None or not is_known or row.state not in key_rows.USABLE:
+        is_usable = row is not None and row.state in key_rows.USABLE
+        has_expired = row is not None and terms_of(row).has_expired(self._clock.now_us())
+        if row is None or not is_known or not is_usable or has_expired:
             if len(self._unknown) >= UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown.add(full_digest)
@@ -264,8 +262,10 @@ class Directory:
             is_suspended=row.account_state != "active",
             label=f"sk-lg-{row.public_id[:4]}…{row.last_four}",
             is_playground=is_playground,
+            terms=terms_of(row),
         )
         _bind(entry, row, budgets)
+        self._watch_expiry(entry)
         if len(self._by_digest) >= KEYS_CACHED_MAX:
             self._evict_one()
         self._by_digest[full_digest] = entry
@@ -279,6 +279,7 @@ class Directory:
                 entry.has_ended = True  # whoever still knows it has to ask again
                 del self._by_digest[full_digest]
                 del self._digest_of[entry.id]
+                self._expiries.pop(entry.id, None)
                 return
 
     @property
@@ -304,16 +305,57 @@ class Directory:
         and its running calls are cut.
         """
         self._changed()
+        if not is_usable:
+            self._forget_if_known(key_id)
+        elif key_id in self._digest_of:
+            self._by_digest[self._digest_of[key_id]].state = key_rows.LIVE
+
+    async def on_terms_changed(self, key_id: str) -> None:
+        """A key's terms have changed in the database: they bind its next call.
+
+        What runs already goes on, until the key ends.
+        """
+        self._changed()
+        while True:
+            changes = self._changes
+            row = await self._store.read(key_rows.find_key, key_id)
+            if changes == self._changes:
+                break
         full_digest = self._digest_of.get(key_id)
-        if full_digest is None:
+        if row is not None and full_digest is not None:
+            entry = self._by_digest[full_digest]
+            entry.terms = terms_of(row)
+            self._watch_expiry(entry)
+
+    # ── expiry ──────────────────────────────────────────────────────────────────────────────────
+    @property
+    def next_expiry_us(self) -> int:
+        """When the first key that is known here expires."""
+        return self._next_expiry_us
+
+    def end_expired(self) -> None:
+        """Forget the keys whose date of expiry has come, and cut their running calls."""
+        now_us = self._clock.now_us()
+        if now_us < self._next_expiry_us:
             return
-        if is_usable:
-            self._by_digest[full_digest].state = key_rows.LIVE
-        else:
+        for key_id in [key_id for key_id, at_us in self._expiries.items() if at_us <= now_us]:
+            self._forget_if_known(key_id)
+        self._next_expiry_us = min(self._expiries.values(), default=FOREVER_US)
+
+    def _watch_expiry(self, entry: KeyEntry) -> None:
+        self._expiries.pop(entry.id, None)
+        if entry.terms.expires_us is not None:
+            self._expiries[entry.id] = entry.terms.expires_us
+            self._next_expiry_us = min(self._next_expiry_us, entry.terms.expires_us)
+
+    def _forget_if_known(self, key_id: str) -> None:
+        full_digest = self._digest_of.get(key_id)
+        if full_digest is not None:
             self._forget(key_id, full_digest)
 
     def _forget(self, key_id: str, full_digest: bytes) -> None:
         del self._digest_of[key_id]
+        self._expiries.pop(key_id, None)
         entry = self._by_digest.pop(full_digest)
         entry.has_ended = True
         for call in list(entry.running):
@@ -372,28 +414,4 @@ def _budgets(conn: Connection, account_id: str) -> tuple[BudgetEntry, ...]:
     return tuple(
         BudgetEntry(row.id, row.kind, row.period, row.limit_nanos)
         for row in list_budgets(conn, account_id)
-    )
-
-
-def _model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> ModelEntry:
-    return ModelEntry(
-        name=row.name,
-        upstream_model=row.upstream_model,
-        tier=row.tier,
-        context_tokens=row.context_tokens,
-        output_tokens_max=row.output_tokens_max,
-        message_tokens=row.message_tokens,
-        kind=row.kind,
-        takes_images=bool(row.takes_images),
-        is_thinking=bool(row.is_thinking),
-        created_us=row.created_us,
-        price=Price(row.price_id, row.input_picos, row.cached_picos, row.output_picos),
-        priority_price=Price(
-            row.priority_price_id,
-            row.priority_input_picos,
-            row.priority_cached_picos,
-            row.priority_output_picos,
-        ),
-        target=target,
-        extra_fields=extra_fields,
     )

@@ -22,11 +22,13 @@ from latchgate.gateway.dialects.messages_errors import speak_messages
 from latchgate.gateway.dialects.table import MODEL_ENDPOINTS
 
 if TYPE_CHECKING:
+    from latchgate.domain.key_terms import Act
     from latchgate.gateway.admit import Admission
     from latchgate.gateway.calls import Calls
-    from latchgate.gateway.directory import Directory, KeyEntry, ModelEntry
+    from latchgate.gateway.directory import Directory, KeyEntry
     from latchgate.gateway.head import Head
     from latchgate.gateway.kept import KeptResponses
+    from latchgate.gateway.offers import ModelEntry
     from latchgate.gateway.request import GatewayRequest
 
 _ANSWER_TO_OPTIONS = (
@@ -98,11 +100,14 @@ class Endpoints:
             speak_messages(request)
         if handler is None:
             handler = head.handler = self._find_handler(head)
+            head.act = _act_of(head.path)
         entry = head.key
         if entry is None or entry.has_ended:
             entry = self._admission.find_key(request)
             if entry is None:
                 return self._handle_slowly(request, handler)
+        if head.terms is not entry.terms or entry.terms.expires_us is not None:
+            self._admission.check_terms(entry, head)
         return handler(request, entry)
 
     async def _handle_slowly(self, request: GatewayRequest, handler: Handler) -> None:
@@ -139,15 +144,8 @@ class Endpoints:
         )
 
     # ── models and the key ──────────────────────────────────────────────────────────────────────
-    def _permitted(self, entry: KeyEntry) -> list[ModelEntry]:
-        return [
-            model
-            for model in self._directory.models.values()
-            if model.tier == "standard" or entry.is_premium_on
-        ]
-
     async def _list_models(self, request: GatewayRequest, entry: KeyEntry) -> None:
-        models = self._permitted(entry)
+        models = self._admission.permitted(entry)
         if b"anthropic-version" in request.headers:
             listed = [_as_anthropic(model) for model in models]
             ends = (listed[0]["id"], listed[-1]["id"]) if listed else (None, None)
@@ -185,6 +183,14 @@ class Endpoints:
 def _last_part(path: str) -> str:
     """What a path names behind its collection."""
     return unquote(path.partition("/responses/")[2])
+
+
+def _act_of(path: str) -> Act:
+    """What an endpoint is for: what a key's scope covers, or does not."""
+    path = path.removeprefix("/v1")
+    if path == "/models" or path.startswith("/models/"):
+        return "list"
+    return "report" if path in REPORTS else "call"
 
 
 def _speaks_messages(head: Head) -> bool:

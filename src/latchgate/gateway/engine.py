@@ -47,6 +47,9 @@ HEAD_TIMEOUT_S = 10.0
 IDLE_RETURN_S = 60.0
 #: How often a journal that has failed is tried again, in seconds.
 JOURNAL_RETRY_S = 1.0
+#: How long it takes at the most until a key that has expired is noticed, in seconds: an expired
+#: key's next call is refused at once, but its running streams wait for that.
+EXPIRY_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class Engine:
         self._chores = (
             asyncio.create_task(self._return_idle()),
             asyncio.create_task(self._mend_journal()),
+            asyncio.create_task(self._end_expired()),
         )
 
     def protocol(self) -> type[GatewayProtocol]:
@@ -204,6 +208,12 @@ class Engine:
             await self._pause(JOURNAL_RETRY_S)
             if self.journal.failure is not None and await self.drain.reopen_journal():
                 log.warning("journal.reopened", epoch=self.epoch_id)
+
+    async def _end_expired(self) -> None:
+        while not self._stopping.is_set():
+            self._directory.end_expired()
+            left_s = (self._directory.next_expiry_us - self._clock.now_us()) / SECOND_US
+            await self._pause(min(max(left_s, 0.0), EXPIRY_PERIOD_S))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

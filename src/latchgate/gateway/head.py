@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from latchgate.domain.key_terms import Act, KeyTerms
     from latchgate.gateway.directory import KeyEntry
     from latchgate.gateway.request import GatewayRequest
 
@@ -31,6 +32,7 @@ class Head:
     """
 
     __slots__ = (
+        "act",
         "app",
         "handler",
         "headers",
@@ -42,6 +44,7 @@ class Head:
         "path",
         "query",
         "speaks_messages",
+        "terms",
     )
 
     def __init__(
@@ -65,10 +68,14 @@ class Head:
 
         #: What answers it, once that is found.
         self.handler: Callable[[GatewayRequest, KeyEntry], Awaitable[None]] | None = None
+        #: What its endpoint is for.
+        self.act: Act = "list"
         #: It comes from a client of Anthropic's API.
         self.speaks_messages = False
         #: The key that it carries, while that may be used.
         self.key: KeyEntry | None = None
+        #: Those terms of its key that it was checked against.
+        self.terms: KeyTerms | None = None
         #: What the app calls itself.
         self.app: str | None = None
         #: The body is said to be plain JSON.

@@ -15,7 +15,7 @@ import msgspec
 
 from latchgate.domain.errors import InvalidRequest, LatchgateError
 from latchgate.gateway import fields
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 
 TOKENS_ASKED_MAX = 2**31
 CHOICES_MAX = 128

@@ -2,6 +2,7 @@
 
     create ─► live ──────────────────────────► revoked
     create, while one is live ─► pending ─► live      and the one that was live ─► replaced
+    live or pending, and its date of expiry has come ─► expired
 
 A replacement is in two phases so that nobody locks himself out: the old key works until its owner
 presses *Done* (``confirm``) or the new one is first used. A pending key that was forgotten is
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,16 +23,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from latchgate.clock import HOUR_US
 from latchgate.domain.errors import Conflict, InvalidRequest, NotFound
 from latchgate.domain.ids import new_id
+from latchgate.domain.key_terms import KeyTerms
 from latchgate.domain.people import Caller
-from latchgate.domain.secrets import KEY_PREFIX, MintedKey, digest, mint_key
+from latchgate.domain.secrets import MintedKey, digest, mint_key
 from latchgate.services.audit_log import record
+from latchgate.services.key_states import KeyView, end_expired, find_owned, view_of
+from latchgate.services.key_terms import check_models, details_of
 from latchgate.storage import api_keys as rows
+from latchgate.storage.key_terms import columns_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from latchgate.clock import Clock
-    from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
 log = structlog.get_logger()
@@ -46,33 +50,6 @@ ENDED_USES_KEPT_MAX = 10_000
 
 #: Keys whose state has changed, and whether each may be used now.
 Changes = list[tuple[str, bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyView:
-    """A key as its owner may see it: everything but the secret."""
-
-    id: str
-    name: str
-    public_id: str
-    last_four: str
-    state: str
-    created_us: int
-    ended_us: int | None
-    last_used_us: int | None
-    last_app: str
-    spent_nanos: int
-    calls: int
-
-    @property
-    def masked(self) -> str:
-        """Public part and last four: ``sk-lg-4tQ9…x7Kd``."""
-        return f"{KEY_PREFIX}{self.public_id[:4]}…{self.last_four}"
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether a call with this key is answered."""
-        return self.state in rows.USABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +90,14 @@ class APIKeys:
         replace: bool = False,
         at_once: bool = False,
         nonce: str | None = None,
+        terms: KeyTerms | None = None,
     ) -> NewKey:
         """Make a key. While one is live, ``replace`` must be true; ``at_once`` ends that one now.
 
-        ``nonce`` names the form that asks: a form sent twice makes one key. Raises InvalidRequest
-        for the name, Conflict ``live_key_exists`` or ``already_created``.
+        ``nonce`` names the form that asks: a form sent twice makes one key. Without ``terms`` a
+        replacement has those of the key that it replaces, but for its date of expiry. Raises
+        InvalidRequest for the name or the terms, Conflict ``live_key_exists`` or
+        ``already_created``.
         """
         name = checked_name(name)
         if nonce is not None and not 0 < len(nonce) <= NONCE_CHARS_MAX:
@@ -132,6 +112,7 @@ class APIKeys:
                     "Lost it? Create a fresh one.",
                     code="already_created",
                 )
+            end_expired(conn, account_id, now_us)
             live = rows.find_usable(conn, account_id, rows.LIVE)
             if live is not None and not replace:
                 raise Conflict(
@@ -140,8 +121,10 @@ class APIKeys:
                     code="live_key_exists",
                 )
             changed = self._discard_pending(conn, account_id, now_us)
-            replaces = None if live is None else _view(rows.get_key(conn, live.id))
-            key_id = self._insert(conn, account_id, name, minted, nonce, now_us, live is not None)
+            replaces = None if live is None else view_of(rows.get_key(conn, live.id), now_us)
+            granted = _first_terms(terms, replaces)
+            check_models(conn, granted.models, at_us=now_us)
+            key_id = self._insert(conn, account_id, name, minted, nonce, now_us, granted, replaces)
             record(
                 conn,
                 at_us=now_us,
@@ -149,11 +132,15 @@ class APIKeys:
                 caller=caller,
                 action="key.create",
                 target=key_id,
-                details={"name": name, "replaces": live.id if live else None},
+                details={
+                    "name": name,
+                    "replaces": live.id if live else None,
+                    **details_of(granted),
+                },
             )
             if live is not None and at_once:
                 changed += self._activate(conn, key_id, account_id, caller, now_us)
-            view = _view(rows.get_key(conn, key_id))
+            view = view_of(rows.get_key(conn, key_id), now_us)
             return NewKey(view=view, secret=minted.text, replaces=replaces), changed
 
         new_key, changed = await self._store.write(transaction)
@@ -168,7 +155,8 @@ class APIKeys:
         minted: MintedKey,
         nonce: str | None,
         now_us: int,
-        is_replacement: bool,  # noqa: FBT001 - private, one call
+        terms: KeyTerms,
+        replaces: KeyView | None,
     ) -> str:
         key_id = new_id("key", now_us)
         rows.insert_key(
@@ -179,10 +167,11 @@ class APIKeys:
             public_id=minted.public_id,
             last_four=minted.last_four,
             secret_hash=digest(minted.text, self._pepper),
-            state=rows.PENDING if is_replacement else rows.LIVE,
+            state=rows.LIVE if replaces is None else rows.PENDING,
             created_us=now_us,
             ended_us=None,
             form_nonce=nonce,
+            **columns_of(terms),
         )
         return key_id
 
@@ -220,7 +209,7 @@ class APIKeys:
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> Changes:
-            key = _find_owned(conn, account_id, key_id)
+            key = find_owned(conn, account_id, key_id, now_us)
             if key.state == rows.PENDING:
                 return self._activate(conn, key_id, account_id, caller, now_us)
             return []
@@ -235,7 +224,7 @@ class APIKeys:
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> None:
-            key = _find_owned(conn, account_id, key_id)
+            key = find_owned(conn, account_id, key_id, now_us)
             rows.set_state(conn, key_id, rows.REVOKED, ended_us=now_us)
             record(
                 conn,
@@ -285,7 +274,20 @@ class APIKeys:
     async def list_keys(self, account_id: str) -> list[KeyView]:
         """The account's keys: usable ones first, then ended ones, newest first; at most 50."""
         found = await self._store.read(rows.list_keys, account_id, limit=KEYS_LISTED_MAX)
-        return [_view(row) for row in found]
+        now_us = self._clock.now_us()
+        views = [view_of(row, now_us) for row in found]
+        return sorted(views, key=lambda view: not view.is_usable)
+
+    async def get(self, account_id: str, key_id: str) -> KeyView:
+        """One of the account's keys, ended ones too. Raises NotFound."""
+
+        def transaction(conn: Connection) -> KeyView:
+            found = rows.find_key(conn, key_id)
+            if found is None or found.account_id != account_id:
+                raise NotFound("There is no such key.")
+            return view_of(rows.get_key(conn, key_id), self._clock.now_us())
+
+        return await self._store.read(transaction)
 
     def _announce(self, changes: Changes) -> None:
         for key_id, is_usable in changes:
@@ -302,25 +304,8 @@ def checked_name(name: str) -> str:
     return name or DEFAULT_NAME
 
 
-def _find_owned(conn: Connection, account_id: str | None, key_id: str) -> AnyRow:
-    key = rows.find_key(conn, key_id)
-    is_owned = key is not None and account_id in (None, key.account_id)
-    if key is None or not is_owned or key.state not in rows.USABLE:
-        raise NotFound("There is no such key.")
-    return key
-
-
-def _view(row: AnyRow) -> KeyView:
-    return KeyView(
-        id=row.id,
-        name=row.name,
-        public_id=row.public_id,
-        last_four=row.last_four,
-        state=row.state,
-        created_us=row.created_us,
-        ended_us=row.ended_us,
-        last_used_us=row.last_used_us,
-        last_app=row.last_app,
-        spent_nanos=row.spent_nanos,
-        calls=row.calls,
-    )
+def _first_terms(asked: KeyTerms | None, replaces: KeyView | None) -> KeyTerms:
+    """The terms that a new key begins with."""
+    if asked is not None:
+        return asked
+    return KeyTerms() if replaces is None else replace(replaces.terms, expires_us=None)

@@ -16,7 +16,11 @@ import msgspec
 from latchgate.clock import DAY_US, HOUR_US, SECOND_US, month_start_us, week_start_us
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS
 from latchgate.domain.errors import InvalidRequest, NotFound
+from latchgate.domain.key_terms import OPEN
+from latchgate.services.key_terms import facts_of
 from latchgate.storage import usage_days
+from latchgate.storage.api_keys import find_key
+from latchgate.storage.key_terms import terms_of
 
 if TYPE_CHECKING:
     from latchgate.clock import Clock
@@ -97,13 +101,17 @@ class Reports:
             "usage_daily": _usd(daily),
             "usage_weekly": _usd(weekly),
             "usage_monthly": _usd(monthly),
-            "expires_at": None,
+            **await self._terms(key_id),
             "is_free_tier": False,
             "limit_nanos": binding.limit_nanos,
             "limit_remaining_nanos": binding.left_nanos,
             "usage_nanos": total,
         }
         return {"data": data}
+
+    async def _terms(self, key_id: str) -> dict[str, object]:
+        row = await self._store.read(find_key, key_id)
+        return facts_of(OPEN if row is None else terms_of(row))
 
     async def generation(self, account_id: str, query: Query) -> dict[str, Any]:
         """One call's receipt. Raises NotFound, for another account's call as for a missing one."""

@@ -146,6 +146,17 @@ api_keys = _table(
         nullable=False,
         server_default="secret",
     ),
+    # Its terms; what a key has that was made without any.
+    _int("expires_us", null=True),  # NULL: it does not end by itself
+    Column("models", Text, nullable=False, server_default="[]"),  # JSON list of names; empty: all
+    Column(
+        "scope",
+        Text,
+        CheckConstraint("scope IN ('all', 'inference', 'read_only')", name="scope"),
+        nullable=False,
+        server_default="all",
+    ),
+    Column("addresses", Text, nullable=False, server_default="[]"),  # JSON list; empty: anywhere
     CheckConstraint("state IN ('pending', 'live', 'replaced', 'revoked')", name="state"),
     Index("ix_api_keys_account_id", "account_id"),
     _unique_where("state = 'live'", "uq_api_keys_one_live", "account_id"),

@@ -11,7 +11,7 @@ from latchgate.domain.prices import DEFAULT_TIER, PRIORITY_TIER
 from latchgate.gateway import fields
 from latchgate.gateway.dialects import chat_messages
 from latchgate.gateway.dialects.usual_chat import find_usual_chat
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import (
     CHOICES_MAX,
     MODEL_CHARS_MAX,

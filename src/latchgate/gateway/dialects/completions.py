@@ -6,7 +6,7 @@ from typing import Any
 
 from latchgate.gateway import fields
 from latchgate.gateway.dialects.chat import CHAT_FIELDS, WITH_USAGE
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import (
     FieldsBody,
     FieldTable,

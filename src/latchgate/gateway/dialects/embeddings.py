@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from latchgate.gateway import fields
 from latchgate.gateway.dialects.chat_answers import with_cost
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import (
     TAG_CHARS_MAX,
     FieldsBody,

@@ -15,7 +15,7 @@ import msgspec
 from latchgate.gateway import fields
 from latchgate.gateway.dialects import message_blocks
 from latchgate.gateway.dialects.messages_as_chat import ChatBody, chat_body
-from latchgate.gateway.directory import ModelEntry
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import (
     MODEL_CHARS_MAX,
     TAG_CHARS_MAX,

@@ -11,8 +11,8 @@ from latchgate.gateway import fields
 from latchgate.gateway.dialects import response_items
 from latchgate.gateway.dialects.chat import CHAT_FIELDS
 from latchgate.gateway.dialects.response_draft import Draft, ResponsesBody
-from latchgate.gateway.directory import ModelEntry
 from latchgate.gateway.kept import AccountResponses, KeptResponse
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import (
     TOKENS_ASKED_MAX,
     FieldsBody,

@@ -17,8 +17,8 @@ from latchgate.gateway.dialects.messages_answers import MESSAGES, version_lines
 from latchgate.gateway.dialects.responses import peek_responses
 from latchgate.gateway.dialects.responses_adapter import RESPONSES_ADAPTER
 from latchgate.gateway.dialects.responses_answers import RESPONSES
-from latchgate.gateway.directory import ModelEntry
 from latchgate.gateway.kept import AccountResponses
+from latchgate.gateway.offers import ModelEntry
 from latchgate.gateway.prompt import FindModel, Prompt
 
 Peek = Callable[[bytes, FindModel], tuple[ModelEntry, Prompt]]

@@ -11,6 +11,13 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from latchgate.domain.key_terms import (
+    ADDRESS_CHARS_MAX,
+    ADDRESSES_MAX,
+    MODEL_CHARS_MAX,
+    MODELS_MAX,
+    Scope,
+)
 from latchgate.domain.money import format_usd
 from latchgate.http.api.shapes import (
     Answered,
@@ -23,13 +30,55 @@ from latchgate.http.api.shapes import (
     session_cookie,
 )
 from latchgate.http.sessions import LoggedIn, caller_of, confirm, services_of
-from latchgate.services.api_keys import NAME_CHARS_MAX, KeyView
+from latchgate.services.api_keys import NAME_CHARS_MAX
+from latchgate.services.key_states import KeyView
+from latchgate.services.key_terms import TermsAsked
 
 router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[session_cookie])
 
 
-class KeyAsked(Asked):
-    """A key to be made."""
+Expiry = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="A day, whose end in UTC it is, or an RFC 3339 moment; empty: never.",
+        examples=["2027-01-31", "2027-01-31T18:00:00Z"],
+    ),
+]
+Models = Annotated[
+    list[Annotated[str, Field(max_length=MODEL_CHARS_MAX)]],
+    Field(max_length=MODELS_MAX, description="The models that it may call; empty: all."),
+]
+Addresses = Annotated[
+    list[Annotated[str, Field(max_length=ADDRESS_CHARS_MAX)]],
+    Field(
+        max_length=ADDRESSES_MAX,
+        description="IPv4 and IPv6 addresses and networks that calls may come from; empty: any.",
+        examples=[["192.0.2.7", "2001:db8::/32"]],
+    ),
+]
+ScopeAsked = Annotated[
+    Scope,
+    Field(description="`all`, `inference` (calls, no reports) or `read_only` (reports, no calls)."),
+]
+
+
+class TermsChanged(Asked):
+    """Terms of a key. What is left out, or null, stays as it is."""
+
+    expires_at: Expiry | None = None
+    models: Models | None = None
+    scope: ScopeAsked | None = None
+    addresses: Addresses | None = None
+
+    @property
+    def asked(self) -> TermsAsked:
+        """The same, as the services take it."""
+        return TermsAsked(self.expires_at, self.models, self.scope, self.addresses)
+
+
+class KeyAsked(TermsChanged):
+    """A key to be made. Without terms, a replacement has those of the key that it replaces."""
 
     name: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = ""
     replace: Annotated[
@@ -61,6 +110,10 @@ class KeyAnswered(Answered):
     calls: int
     spent_nanos: int
     spent_usd: str
+    expires_at: datetime | None
+    models: Annotated[list[str], Field(description="The models that it may call; empty: all.")]
+    scope: Scope
+    addresses: Annotated[list[str], Field(description="Where calls may come from; empty: any.")]
 
 
 class NewKeyAnswered(KeyAnswered):
@@ -110,6 +163,7 @@ async def create_key(
         caller=caller_of(request, identity),
         replace=asked.replace,
         at_once=asked.at_once,
+        terms=services.key_terms.first(asked.asked),
     )
     return NewKeyAnswered(
         **_answered(made.view).model_dump(),
@@ -124,6 +178,26 @@ async def confirm_key(request: Request, identity: LoggedIn, key_id: PathID) -> N
     await services_of(request).api_keys.confirm(
         identity.account_id, key_id, caller_of(request, identity)
     )
+
+
+@router.patch("/{key_id}", operation_id="changeKeyTerms")
+async def change_terms(
+    request: Request, identity: LoggedIn, key_id: PathID, asked: TermsChanged
+) -> KeyAnswered:
+    """Change a key's terms; they bind its next call.
+
+    Where it may then do more than before, a login that was confirmed some time ago is answered 403
+    `reauthentication_required`.
+    """
+    services = services_of(request)
+    view = await services.key_terms.change(
+        identity.account_id,
+        key_id,
+        asked.asked,
+        caller_of(request, identity),
+        check_loosening=lambda: services.confirmations.require(identity, "sensitive"),
+    )
+    return _answered(view)
 
 
 @router.delete("/{key_id}", operation_id="revokeKey")
@@ -148,4 +222,8 @@ def _answered(view: KeyView) -> KeyAnswered:
         calls=view.calls,
         spent_nanos=view.spent_nanos,
         spent_usd=format_usd(view.spent_nanos),
+        expires_at=at_or_none(view.terms.expires_us),
+        models=sorted(view.terms.models),
+        scope=view.terms.scope,
+        addresses=view.terms.address_texts,
     )
