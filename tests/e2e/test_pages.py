@@ -143,6 +143,14 @@ def test_pages_of_an_account_fit_and_are_pictured(
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Revoke").first.click()
     picture(page, screenshots, f"revoke-{name}")
+    page.goto(f"{server.url}/api-keys/new")
+    page.get_by_text("Terms (optional)").click()
+    picture(page, screenshots, f"create-with-terms-{name}")
+    for key, kind in (("Letter desk", "live"), ("Old laptop", "ended")):
+        page.goto(f"{server.url}/api-keys")
+        page.get_by_role("link", name=key).first.click()
+        expect(page.get_by_role("heading", name=key)).to_be_visible()
+        picture(page, screenshots, f"key-{kind}-{name}")
 
 
 def test_a_newcomers_pages_teach_the_next_step(

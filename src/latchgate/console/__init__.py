@@ -2,7 +2,7 @@
 
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
-pages          landing access home playground usage quickstart api_keys billing limits prices
+pages          landing access home playground usage quickstart api_keys api_key billing limits prices
                profile security second_factor passkeys activity
                payments monthly_statements operator_billing
                (playground_answers and playground_code are parts of the playground)
@@ -19,6 +19,7 @@ from fastapi import APIRouter
 from latchgate.console import (
     access,
     activity,
+    api_key,
     api_keys,
     billing,
     confirmation,
@@ -44,7 +45,7 @@ from latchgate.console.rendering import STATIC
 def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
-        *(landing, access, home, playground, usage, quickstart, api_keys),
+        *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
         *(billing, limits, prices),
         *(payments, monthly_statements, operator_billing),
         *(profile, security, second_factor, passkeys, activity, confirmation),

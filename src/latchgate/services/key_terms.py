@@ -156,6 +156,16 @@ def facts_of(terms: KeyTerms) -> dict[str, object]:
     }
 
 
+def written(terms: KeyTerms) -> dict[str, str]:
+    """Terms as a form's fields hold them: lists a line each."""
+    return {
+        "expires_at": written_expiry(terms),
+        "scope": terms.scope,
+        "models": "\n".join(sorted(terms.models)),
+        "addresses": "\n".join(terms.address_texts),
+    }
+
+
 def written_expiry(terms: KeyTerms) -> str:
     """The date of expiry as a form's field holds it: a day where it ends with one."""
     if terms.expires_us is None:

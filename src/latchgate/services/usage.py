@@ -21,6 +21,7 @@ from latchgate.domain.windows import get_zone
 from latchgate.services.billing import InFlight, check_page
 from latchgate.services.usage_export import Format, write_piece
 from latchgate.services.usage_summary import (
+    NAMES_LISTED_MAX,
     Split,
     UsageSummary,
     UsageTotals,
@@ -41,6 +42,7 @@ from latchgate.services.usage_views import (
 from latchgate.storage import usage_days
 from latchgate.storage import usage_events as rows
 from latchgate.storage.accounts import get_time_zone
+from latchgate.storage.usage_figures import list_apps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -136,6 +138,24 @@ class UsageService:
             return summarise(conn, account_id, where, zone=zone, per=bars, split=split)
 
         return await self._store.read(transaction)
+
+    async def apps(self, account_id: str, *, asked: UsageAsked) -> list[str]:
+        """The apps of the calls that are asked for, the dearest first, by whole days; at most 50.
+
+        Raises InvalidRequest.
+        """
+        await self._in_flight.settle()
+
+        def transaction(conn: Connection) -> list[str]:
+            where, _ = self._resolve(conn, account_id, asked)
+            return list(list_apps(conn, account_id, where, limit=NAMES_LISTED_MAX))
+
+        return await self._store.read(transaction)
+
+    async def last_ip(self, account_id: str, api_key_id: str, at_us: int) -> str:
+        """Where a key was used from when it was last used; empty where that is not known."""
+        found = await self._store.read(rows.find_ip, account_id, api_key_id, at_us=at_us)
+        return found or ""
 
     def _resolve(
         self, conn: Connection, account_id: str, asked: UsageAsked

@@ -110,6 +110,16 @@ def list_events(
     return conn.execute(query.order_by(*order).limit(limit), values).all()
 
 
+def find_ip(conn: Connection, account_id: str, api_key_id: str, *, at_us: int) -> str | None:
+    """Where a key's call came from that was let in at this very moment."""
+    query = select(_used.ip).where(
+        _used.account_id == account_id,
+        _used.started_us == at_us,
+        _used.api_key_id == api_key_id,
+    )
+    return conn.execute(query.limit(1)).scalar_one_or_none()
+
+
 def find_event(conn: Connection, account_id: str, request_id: str) -> AnyRow | None:
     """One event of an account, with the price that it was charged at."""
     query = _with_terms().where(_used.account_id == account_id, _used.request_id == request_id)
