@@ -43,6 +43,7 @@ from latchgate.services.email_changes import EmailChanges
 from latchgate.services.embedded import EmbeddedModels
 from latchgate.services.exports import Exports
 from latchgate.services.invitations import Invitations
+from latchgate.services.key_notices import KeyNotices
 from latchgate.services.key_terms import TermsOfKeys
 from latchgate.services.limits import Limits
 from latchgate.services.logins import Logins
@@ -121,9 +122,11 @@ class World:
         """Post what is left, close everything, and give the data directory back."""
         await self.services.monthly_statements.stop()
         await self.services.auto_top_ups.stop()
-        await self.services.mail.close()
         if self.engine is not None:
             await self.engine.close()
+        # The last calls may have been news, and news are mails.
+        await self.services.key_notices.flush()
+        await self.services.mail.close()
         for listener in (self.metrics, self.call_log, self.traces):
             if listener is not None:
                 listener.close()
@@ -167,6 +170,7 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
         await _start(engine, services)
         services.monthly_statements.start()
         services.auto_top_ups.start()
+        engine.drain.on_posted.append(services.key_notices.note)
     world = World(settings, clock, data, store, directory, passwords, services, engine)
     if engine is not None and settings.metrics.token:
         world.metrics = Metrics(engine, directory, clock)
@@ -332,12 +336,21 @@ def _services(parts: _Parts) -> Services:
     )
     ask = None if engine is None else engine.call_from_inside
     payments = Payments(store, clock, settings, throttles, on_credit, on_limits_changed, mail)
+    base_url = settings.server.base_url
+    key_notices = KeyNotices(store, clock, mail, Notices(mail, clock, base_url), base_url)
     return Services(
         **_people(parts, mail, billing, in_flight),
         settings=settings,
         clock=clock,
         audit_log=AuditLog(store),
-        api_keys=APIKeys(store, clock, parts.pepper, directory.on_key_changed),
+        api_keys=APIKeys(
+            store,
+            clock,
+            parts.pepper,
+            directory.on_key_changed,
+            key_notices.tell_replaced,
+        ),
+        key_notices=key_notices,
         key_terms=TermsOfKeys(store, clock, directory.on_terms_changed),
         billing=billing,
         redemption_codes=RedemptionCodes(store, clock, parts.pepper, throttles, on_credit),

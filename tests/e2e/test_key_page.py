@@ -6,11 +6,17 @@ import openai
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.test_pages import WIDTHS, assert_fits
-from tests.e2e.test_story import MODEL, ask, client, create_key, press_done, sign_up
+from tests.e2e.test_pages import WIDTHS, assert_fits, log_in
+from tests.e2e.test_story import MODEL, PASSWORD, ask, client, create_key, press_done
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
+
+
+def enter(page: Page, server: ServerProcess, email: str) -> None:
+    """Log in to an account that the operator has made: sign-ups from one place are bounded."""
+    server.cli("account", "create", email, "--password-stdin", stdin=PASSWORD)
+    log_in(page, server, email)
 
 
 def open_key(page: Page, server: ServerProcess, name: str) -> None:
@@ -33,7 +39,7 @@ def test_terms_set_on_the_keys_page_bind_the_next_call(
         java_script_enabled=has_javascript, viewport={"width": 1440, "height": 900}
     )
     page = context.new_page()
-    sign_up(page, server, f"terms-{has_javascript}@example.com".lower())
+    enter(page, server, f"terms-{has_javascript}@example.com".lower())
     page.goto(f"{server.url}/api-keys/new")
     page.get_by_label("Name").fill("Desk")
     page.get_by_text("Terms (optional)").click()
@@ -85,7 +91,7 @@ def test_bars_and_apps_of_a_keys_page_lead_to_its_calls(
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    sign_up(page, server, "charted@example.com")
+    enter(page, server, "charted@example.com")
     first = client(server, create_key(page, "First"))
     press_done(page)
     ask(first)
@@ -104,4 +110,21 @@ def test_bars_and_apps_of_a_keys_page_lead_to_its_calls(
         page.set_viewport_size({"width": width, "height": 900})
         open_key(page, server, "Second")
         assert_fits(page)
+    context.close()
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["JavaScript", "plain"])
+def test_a_mail_about_the_key_is_switched_off_and_on(
+    browser: Browser, server: ServerProcess, *, has_javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    enter(page, server, f"mails-{has_javascript}@example.com".lower())
+    page.goto(f"{server.url}/security")
+    mails = page.get_by_role("region", name="Mails about your key")
+    mails.get_by_role("button", name="Switch off").first.click()
+    expect(page.get_by_text("Saved: it holds for the next use of your key.")).to_be_visible()
+    expect(mails.get_by_text("Off", exact=True)).to_have_count(1)
+    mails.get_by_role("button", name="Switch on").click()
+    expect(mails.get_by_text("Off", exact=True)).to_have_count(0)
     context.close()

@@ -17,10 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from latchgate.domain.embedded import EMBEDDED_URL
 from latchgate.domain.endpoints import SPEAKS_DEFAULT
-from latchgate.domain.key_terms import OPEN, KeyTerms, parse_addresses
-from latchgate.storage.api_keys import find_by_public_id, find_key
 from latchgate.storage.catalog import find_model
-from latchgate.storage.key_terms import set_terms, terms_of
 from latchgate.storage.schema import migrate, newest_revision, revision_of
 from latchgate.storage.tables import metadata
 from tests.storage.books import Books
@@ -218,40 +215,6 @@ def test_whoever_was_logged_in_before_has_confirmed_it_when_he_logged_in(
     with engine.begin() as conn:
         migrate(conn)
         assert conn.execute(text("SELECT id, confirmed_us FROM sessions")).one() == ("ses", 7)
-    engine.dispose()
-
-
-def test_keys_of_before_are_bound_by_no_terms(tmp_path: Path, database_url: str) -> None:
-    sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
-    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
-    with engine.begin() as conn:
-        migrate(conn, to="0009")
-        conn.execute(
-            text("""INSERT INTO accounts (id, name, state, is_premium_on, time_zone,
-                        credit_line_nanos, created_us)
-                    VALUES ('acct', 'a', 'active', 0, 'UTC', 0, 1)""")
-        )
-        conn.execute(
-            text("""INSERT INTO api_keys (id, account_id, name, public_id, last_four, secret_hash,
-                        state, created_us)
-                    VALUES ('key', 'acct', 'mine', 'p', 'last', :hash, 'live', 1)"""),
-            {"hash": b"x"},
-        )
-    with engine.begin() as conn:
-        migrate(conn)
-        key = find_key(conn, "key")
-        assert key is not None
-        assert terms_of(key) is OPEN
-        bound = KeyTerms(
-            expires_us=2**60,
-            models=frozenset({"b", "ä"}),
-            scope="read_only",
-            addresses=parse_addresses(["192.0.2.7", "2001:db8::/32"]),
-        )
-        set_terms(conn, "key", bound)
-        kept = find_by_public_id(conn, "p")
-        assert kept is not None
-        assert terms_of(kept) == bound
     engine.dispose()
 
 

@@ -40,6 +40,7 @@ async def _security_page(
         who_did_it=who_did_it,
         passkeys=await services.passkeys.list_passkeys(identity.user_id),
         factor=await services.second_factors.state(identity.user_id),
+        notices=await services.key_notices.switches(identity.account_id),
         device_name=device_name,
         error=error,
         notice=notice,
@@ -67,6 +68,23 @@ async def change_password(request: Request, identity: LoggedIn) -> Response:
     except LatchgateError as error:
         return await _security_page(request, identity, error=error)
     return RedirectResponse("/security?notice=password", _SEE_OTHER)
+
+
+@router.post("/security/notices")
+async def switch_notice(request: Request, identity: LoggedIn) -> Response:
+    """Switch a mail about the key on or off; off asks first who he is."""
+    form = await read_form(request)
+    is_on = form.get("is_on") == "1"
+    services = services_of(request)
+    if not is_on:
+        services.confirmations.require(identity, "sensitive")
+    await services.key_notices.switch(
+        identity.account_id,
+        form.get("what", ""),
+        is_on=is_on,
+        caller=caller_of(request, identity),
+    )
+    return RedirectResponse("/security?notice=mails", _SEE_OTHER)
 
 
 @router.post("/security/logout-everywhere")

@@ -13,7 +13,7 @@ key resets nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,21 +64,32 @@ class NewKey:
         return f"NewKey({self.view.id})"
 
 
+async def _nobody(_account_id: str, _key_id: str, _caller: Caller) -> None:
+    """Nobody is told of a replacement."""
+
+
 class APIKeys:
     """Use cases over API keys, one transaction each.
 
     ``on_changed`` is called with a key's id, and whether it is usable now, after every commit that
     changes what the key may do and before whoever asked for it hears that it is done: that is what
-    makes revocation an event and not a cache time.
+    makes revocation an event and not a cache time. ``on_replaced`` is called when a key has taken
+    the place of the one before.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, pepper: bytes, on_changed: Callable[[str, bool], None]
+        self,
+        store: Store,
+        clock: Clock,
+        pepper: bytes,
+        on_changed: Callable[[str, bool], None],
+        on_replaced: Callable[[str, str, Caller], Awaitable[None]] = _nobody,
     ) -> None:
         self._store = store
         self._clock = clock
         self._pepper = pepper
         self._on_changed = on_changed
+        self._on_replaced = on_replaced
         self._ended_used_us: OrderedDict[str, int] = OrderedDict()
 
     async def create(
@@ -145,6 +156,8 @@ class APIKeys:
 
         new_key, changed = await self._store.write(transaction)
         self._announce(changed)
+        if new_key.replaces is not None and new_key.view.state == rows.LIVE:
+            await self._on_replaced(account_id, new_key.view.id, caller)
         return new_key
 
     def _insert(
@@ -214,7 +227,10 @@ class APIKeys:
                 return self._activate(conn, key_id, account_id, caller, now_us)
             return []
 
-        self._announce(await self._store.write(transaction))
+        changed = await self._store.write(transaction)
+        self._announce(changed)
+        if changed:
+            await self._on_replaced(account_id, key_id, caller)
 
     async def revoke(self, account_id: str | None, key_id: str, caller: Caller) -> None:
         """End a key: when this returns, its next call is 401 and its running streams are cut.

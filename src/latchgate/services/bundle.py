@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from latchgate.services.embedded import EmbeddedModels
     from latchgate.services.exports import Exports
     from latchgate.services.invitations import Invitations
+    from latchgate.services.key_notices import KeyNotices
     from latchgate.services.key_terms import TermsOfKeys
     from latchgate.services.limits import Limits
     from latchgate.services.logins import Logins
@@ -58,6 +59,7 @@ class Services:
     audit_log: AuditLog
     api_keys: APIKeys
     key_terms: TermsOfKeys
+    key_notices: KeyNotices
     billing: Billing
     redemption_codes: RedemptionCodes
     monthly_statements: MonthlyStatements

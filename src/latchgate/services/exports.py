@@ -19,6 +19,7 @@ from latchgate.storage import (
     audit_events,
     auto_top_ups,
     budgets,
+    key_sightings,
     ledger,
     monthly_statements,
     payments,
@@ -128,6 +129,8 @@ def _short(conn: Connection, identity: Identity) -> dict[str, Any]:
         "email_changes": lambda: email_change_rows.list_changes(conn, identity.user_id),
         "api_keys": lambda: api_keys.list_keys(conn, identity.account_id, limit=PAGE_ROWS),
         "redeemed_codes": lambda: redemption_codes.list_redeemed(conn, identity.account_id),
+        "key_uses": lambda: key_sightings.list_sightings(conn, identity.account_id),
+        "muted_notices": lambda: key_sightings.list_muted_rows(conn, identity.account_id),
         "limits": lambda: budgets.list_budgets(conn, identity.account_id),
     }
     totp = factor_rows.find_totp(conn, identity.user_id)

@@ -65,6 +65,13 @@ WORDS = {
             "until you set them up again."
         ),
     ),
+    "key_replaced": (
+        "Your API key was replaced",
+        (
+            "A fresh API key took the place of the one before it in your Latchgate account. Apps "
+            "that still have that one are refused."
+        ),
+    ),
     "email_left": (
         "Your e-mail address was changed",
         (

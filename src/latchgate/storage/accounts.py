@@ -59,6 +59,12 @@ def find_person_by_id(conn: Connection, user_id: str) -> AnyRow | None:
     return conn.execute(_people().where(users.c.id == user_id)).first()
 
 
+def find_owner(conn: Connection, account_id: str) -> AnyRow | None:
+    """The user whose account it is."""
+    is_owner = memberships.c.role == "owner"
+    return conn.execute(_people().where(accounts.c.id == account_id, is_owner)).first()
+
+
 def list_people(conn: Connection, *, limit: int) -> Sequence[AnyRow]:
     """Every user with his account, oldest first."""
     return conn.execute(_people().order_by(accounts.c.created_us).limit(limit)).all()

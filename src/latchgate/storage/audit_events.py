@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, insert, or_, select
+from sqlalchemy import Connection, and_, func, insert, or_, select
 
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import audit_events
@@ -13,6 +13,16 @@ from latchgate.storage.tables import audit_events
 def insert_event(conn: Connection, **values: object) -> None:
     """Write one event."""
     conn.execute(insert(audit_events).values(**values))
+
+
+def count_events(conn: Connection, account_id: str, action: str, *, since_us: int) -> int:
+    """How often something was done with an account since then."""
+    query = select(func.count()).where(
+        audit_events.c.account_id == account_id,
+        audit_events.c.at_us >= since_us,
+        audit_events.c.action == action,
+    )
+    return conn.execute(query).scalar_one()
 
 
 def list_events(

@@ -3,6 +3,7 @@
 people    users ─ memberships ─ accounts;  sessions, password_resets, invitations;  audit_events
           (their second factors and passkeys are in ``factor_tables.py``)
 keys      api_keys (a secret is kept as a peppered HMAC only)
+          (what has used them is in ``key_tables.py``)
 catalog   upstreams ─ models ─ prices (versions, never edited)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
           usage_days, usage_hours, usage_quarters (what the events of such a time add up to)
@@ -23,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from latchgate.storage import billing_tables, factor_tables
+from latchgate.storage import billing_tables, factor_tables, key_tables
 from latchgate.storage.columns import Int64, metadata
 from latchgate.storage.columns import id_column as _id
 from latchgate.storage.columns import int_column as _int
@@ -33,7 +34,7 @@ from latchgate.storage.columns import text_column as _text
 from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
-__all__ = ["Int64", "billing_tables", "factor_tables", "metadata"]
+__all__ = ["Int64", "billing_tables", "factor_tables", "key_tables", "metadata"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(

@@ -11,6 +11,7 @@ from latchgate.http.api import (
     limits,
     models,
     monthly_statements,
+    notices,
     operator_billing,
     passkeys,
     payments,
@@ -30,8 +31,8 @@ def management_api(*, takes_payments: bool) -> APIRouter:
         responses={"4XX": {"model": Refusal, "description": "Refused; the envelope says why."}},
     )
     parts = (
-        *(account, session, passkeys, keys, usage, billing, monthly_statements, limits, models),
-        playground,
+        *(account, session, passkeys, keys, notices, playground),
+        *(usage, billing, monthly_statements, limits, models),
         *((operator_billing, payments) if takes_payments else (operator_billing,)),
     )
     for part in parts:
