@@ -2,8 +2,8 @@
 
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
-pages          landing access home playground usage quickstart api_keys api_key billing limits prices
-               profile security second_factor passkeys activity
+pages          landing access home playground usage quickstart api_keys api_key billing limits
+               prices profile security second_factor passkeys activity
                payments monthly_statements operator_billing
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done

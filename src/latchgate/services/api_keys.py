@@ -299,7 +299,8 @@ class APIKeys:
 
         def transaction(conn: Connection) -> KeyView:
             found = rows.find_key(conn, key_id)
-            if found is None or found.account_id != account_id:
+            is_owned = found is not None and found.account_id == account_id
+            if found is None or not is_owned or found.kind == rows.PLAYGROUND:
                 raise NotFound("There is no such key.")
             return view_of(rows.get_key(conn, key_id), self._clock.now_us())
 

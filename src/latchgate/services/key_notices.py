@@ -24,7 +24,7 @@ from latchgate.services.key_states import KeyView, view_of
 from latchgate.services.mail import Letter
 from latchgate.storage import key_sightings as rows
 from latchgate.storage.accounts import find_owner
-from latchgate.storage.api_keys import get_key
+from latchgate.storage.api_keys import get_key, playground_ids
 from latchgate.storage.audit_events import count_events
 
 if TYPE_CHECKING:
@@ -105,9 +105,10 @@ class KeyNotices:
 
     def _see(self, conn: Connection, account_id: str, uses: set[_Use]) -> Letter | None:
         now_us = self._clock.now_us()
+        inside = playground_ids(conn, [account_id])  # the console's own calls are no news
         muted = {SWITCHES[what] for what in rows.list_muted(conn, account_id)}
         is_new = False
-        for _, key_id, app, ip in sorted(uses):
+        for _, key_id, app, ip in sorted(use for use in uses if use[1] not in inside):
             for kind, value in ((rows.APP, app), (rows.ADDRESS, place_of(ip))):
                 is_new |= bool(value) and rows.insert_sighting(
                     conn,
