@@ -20,6 +20,7 @@ from latchgate.domain.embedded import EMBEDDED_SCHEME
 from latchgate.domain.key_terms import OPEN, KeyTerms
 from latchgate.domain.secrets import KEY_CHARS, Digester, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
+from latchgate.gateway.expiries import Expiries
 from latchgate.gateway.offers import ModelEntry, model_entry
 from latchgate.gateway.refused_keys import refusal
 from latchgate.storage import api_keys as key_rows
@@ -132,9 +133,7 @@ class Directory:
         self._open_credential = open_credential
         self._by_digest: OrderedDict[bytes, KeyEntry] = OrderedDict()
         self._digest_of: dict[str, bytes] = {}
-        #: When each of these keys expires, and the first of them does.
-        self._expiries: dict[str, int] = {}
-        self._next_expiry_us = FOREVER_US
+        self.expiries = Expiries()
         self._changes = 0
         #: Digests of keys that were looked for in vain, until any key or account changes.
         self._unknown: set[bytes] = set()
@@ -265,7 +264,7 @@ class Directory:
             terms=terms_of(row),
         )
         _bind(entry, row, budgets)
-        self._watch_expiry(entry)
+        self.expiries.watch(entry.id, entry.terms.expires_us)
         if len(self._by_digest) >= KEYS_CACHED_MAX:
             self._evict_one()
         self._by_digest[full_digest] = entry
@@ -279,7 +278,7 @@ class Directory:
                 entry.has_ended = True  # whoever still knows it has to ask again
                 del self._by_digest[full_digest]
                 del self._digest_of[entry.id]
-                self._expiries.pop(entry.id, None)
+                self.expiries.watch(entry.id, None)
                 return
 
     @property
@@ -325,28 +324,12 @@ class Directory:
         if row is not None and full_digest is not None:
             entry = self._by_digest[full_digest]
             entry.terms = terms_of(row)
-            self._watch_expiry(entry)
-
-    # ── expiry ──────────────────────────────────────────────────────────────────────────────────
-    @property
-    def next_expiry_us(self) -> int:
-        """When the first key that is known here expires."""
-        return self._next_expiry_us
+            self.expiries.watch(key_id, entry.terms.expires_us)
 
     def end_expired(self) -> None:
         """Forget the keys whose date of expiry has come, and cut their running calls."""
-        now_us = self._clock.now_us()
-        if now_us < self._next_expiry_us:
-            return
-        for key_id in [key_id for key_id, at_us in self._expiries.items() if at_us <= now_us]:
+        for key_id in self.expiries.take_due(self._clock.now_us()):
             self._forget_if_known(key_id)
-        self._next_expiry_us = min(self._expiries.values(), default=FOREVER_US)
-
-    def _watch_expiry(self, entry: KeyEntry) -> None:
-        self._expiries.pop(entry.id, None)
-        if entry.terms.expires_us is not None:
-            self._expiries[entry.id] = entry.terms.expires_us
-            self._next_expiry_us = min(self._next_expiry_us, entry.terms.expires_us)
 
     def _forget_if_known(self, key_id: str) -> None:
         full_digest = self._digest_of.get(key_id)
@@ -355,7 +338,7 @@ class Directory:
 
     def _forget(self, key_id: str, full_digest: bytes) -> None:
         del self._digest_of[key_id]
-        self._expiries.pop(key_id, None)
+        self.expiries.watch(key_id, None)
         entry = self._by_digest.pop(full_digest)
         entry.has_ended = True
         for call in list(entry.running):

@@ -212,7 +212,7 @@ class Engine:
     async def _end_expired(self) -> None:
         while not self._stopping.is_set():
             self._directory.end_expired()
-            left_s = (self._directory.next_expiry_us - self._clock.now_us()) / SECOND_US
+            left_s = (self._directory.expiries.next_us - self._clock.now_us()) / SECOND_US
             await self._pause(min(max(left_s, 0.0), EXPIRY_PERIOD_S))
 
     async def _pause(self, seconds: float) -> None:
