@@ -50,6 +50,7 @@ from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
 from latchgate.services.monthly_statements import MonthlyStatements
 from latchgate.services.notices import Notices
+from latchgate.services.operator_accounts import OperatorAccounts
 from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
@@ -343,6 +344,7 @@ def _services(parts: _Parts) -> Services:
         settings=settings,
         clock=clock,
         audit_log=AuditLog(store),
+        operator_accounts=OperatorAccounts(store, clock, in_flight),
         api_keys=APIKeys(
             store,
             clock,

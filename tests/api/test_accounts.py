@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from latchgate.app import World, open_world
 from latchgate.config import Settings
 from latchgate.config.settings import EmbeddedSettings, ServerSettings, SignupSettings
+from latchgate.domain.people import CLI
 from latchgate.server import Health, Server, _config
 from latchgate.services.throttles import LOGIN_BY_EMAIL_AND_PLACE
 
@@ -268,14 +269,14 @@ async def test_a_suspended_accounts_keys_are_refused_and_its_owner_sees_why(site
     caller = site.browser()
     caller.headers["authorization"] = f"Bearer {key['secret']}"
     assert (await caller.get("/v1/models")).status_code == 200
-    await site.world.services.accounts.suspend(ADA, "cli")
+    await site.world.services.accounts.suspend(ADA, CLI)
     refused = await caller.get("/v1/models")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "account_suspended")
     assert (await ada.get("/api/session")).json()["account_state"] == "suspended"
     login = await site.browser().post("/api/session", json=LOGIN)
     assert (login.status_code, login.json()["account_state"]) == (200, "suspended")
     assert "This account is suspended" in (await ada.get("/home")).text
-    await site.world.services.accounts.resume(ADA, "cli")
+    await site.world.services.accounts.resume(ADA, CLI)
     assert (await caller.get("/v1/models")).status_code == 200
 
 

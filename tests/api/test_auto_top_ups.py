@@ -205,10 +205,10 @@ async def test_a_checkouts_own_intent_credits_nothing(shop: Shop) -> None:
 async def test_switched_off_or_suspended_nothing_is_paid(shop: Shop) -> None:
     await _confirmed(shop)
     accounts = shop.management.world.services.accounts
-    await accounts.suspend("ada@example.com", "cli")
+    await accounts.suspend("ada@example.com", CLI)
     await _service(shop).look()
     assert shop.stripe.charges == {}
-    await accounts.resume("ada@example.com", "cli")
+    await accounts.resume("ada@example.com", CLI)
     assert (await shop.owner.delete(PATH)).status_code == 204
     assert (await _terms(shop))["state"] == "off"
     await _service(shop).look()

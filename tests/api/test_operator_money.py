@@ -128,7 +128,7 @@ async def _tried(browser: httpx.AsyncClient) -> set[int]:
 
 async def test_it_is_for_operators_alone(management: Management) -> None:
     ada = await management.signed_up()
-    assert await _tried(ada) == {403}
+    assert await _tried(ada) == {404}
     assert "/operator/" not in (await ada.get("/billing")).text
     assert await _tried(management.browser()) == {303}
 

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from latchgate.clock import HOUR_US
+from latchgate.domain.people import CLI
 from latchgate.services import exports
 from latchgate.storage.auto_top_ups import find_top_up, replace_top_up
 from latchgate.storage.tables import metadata
@@ -329,7 +330,7 @@ async def test_the_address_of_a_closed_account_can_begin_anew(management: Manage
 
 async def test_who_was_suspended_does_not_begin_anew(management: Management) -> None:
     ada = await management.signed_up()
-    await management.world.services.accounts.suspend(EMAIL, "cli")
+    await management.world.services.accounts.suspend(EMAIL, CLI)
     refused = await ada.post("/profile/close", data={"email": EMAIL})
     assert refused.status_code == 409
     assert (await ada.get("/api/session")).status_code == 200

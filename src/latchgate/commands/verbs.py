@@ -22,6 +22,7 @@ from latchgate.domain.prices import parse_price
 
 if TYPE_CHECKING:
     from latchgate.commands.world import World
+    from latchgate.domain.people import Caller
     from latchgate.services.accounts import AccountView
     from latchgate.services.bundle import Services
     from latchgate.services.catalog import ModelTerms
@@ -64,14 +65,14 @@ async def _account_list(world: World, args: Arguments) -> Answer:
 
 
 def _of_account(
-    chosen: Callable[[Services], Callable[[str, str], Awaitable[AccountView]]],
+    chosen: Callable[[Services], Callable[[str, Caller], Awaitable[AccountView]]],
 ) -> Callable[[World, Arguments], Awaitable[Answer]]:
     """A verb that does one thing to an account, named by its e-mail."""
 
     async def command(world: World, args: Arguments) -> Answer:
         email = args.text("email")
         args.close()
-        return answers.account(await chosen(world.services)(email, CLI.actor))
+        return answers.account(await chosen(world.services)(email, CLI))
 
     return command
 

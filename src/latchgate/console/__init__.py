@@ -4,7 +4,8 @@ rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
 pages          landing access home playground usage quickstart api_keys api_key billing limits
                prices profile security second_factor passkeys activity
-               payments monthly_statements operator_billing
+               payments monthly_statements
+               operator_accounts operator_billing; operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
@@ -27,6 +28,7 @@ from latchgate.console import (
     landing,
     limits,
     monthly_statements,
+    operator_accounts,
     operator_billing,
     passkeys,
     payments,
@@ -47,7 +49,7 @@ def build_routers() -> list[APIRouter]:
     pages = (
         *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
         *(billing, limits, prices),
-        *(payments, monthly_statements, operator_billing),
+        *(payments, monthly_statements, operator_accounts, operator_billing),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

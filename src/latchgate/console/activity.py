@@ -106,7 +106,8 @@ def who_did_it(event: AuditEventView, user_id: str) -> str:
         return "You"
     if event.actor.startswith("key_"):
         return "Your key"
-    return "The operator" if event.actor == "cli" else "Somebody not logged in"
+    is_operator = event.actor == "cli" or event.actor.startswith("usr_")
+    return "The operator" if is_operator else "Somebody not logged in"
 
 
 @router.get("/security/activity")

@@ -9,15 +9,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from latchgate.console.confirmation import Confirmed
 from latchgate.console.forms import read_form
+from latchgate.console.operators import ConfirmedOperator, Operator
 from latchgate.console.rendering import page
 from latchgate.domain.errors import InvalidRequest, LatchgateError
 from latchgate.domain.money import format_usd, parse_usd
 from latchgate.domain.people import Caller, Identity
 from latchgate.domain.redemption_codes import csv_of_codes, end_of_day_us
 from latchgate.http.api.shapes import at_or_none
-from latchgate.http.sessions import OperatorLoggedIn, caller_of, services_of
+from latchgate.http.sessions import caller_of, services_of
 from latchgate.services.billing import PostingView
 from latchgate.services.bundle import Services
 from latchgate.services.redemption_codes import NewBatch
@@ -89,15 +89,14 @@ async def _money_page(
 
 
 @router.get(PATH)
-async def show(request: Request, identity: OperatorLoggedIn) -> Response:
-    """The page."""
-    return await _money_page(request, identity)
+async def show(request: Request, identity: Operator) -> Response:
+    """The page, over the account that it was opened from."""
+    email = request.query_params.get("email", "")
+    return await _money_page(request, identity, Tried("posting", {"email": email}))
 
 
 @router.post(f"{PATH}/codes")
-async def create_codes(
-    request: Request, _operator: OperatorLoggedIn, identity: Confirmed
-) -> Response:
+async def create_codes(request: Request, identity: ConfirmedOperator) -> Response:
     """Make a batch, and show its codes or send them as a file: the one answer that has them."""
     form = await read_form(request)
     services = services_of(request)
@@ -120,14 +119,14 @@ async def create_codes(
 
 
 @router.get(f"{PATH}/codes/{{batch_id}}/withdraw")
-async def show_withdraw(request: Request, batch_id: str, identity: OperatorLoggedIn) -> Response:
+async def show_withdraw(request: Request, batch_id: str, identity: Operator) -> Response:
     """Ask before a batch is withdrawn."""
     batch = await services_of(request).redemption_codes.get_batch(batch_id)
     return page(request, "operator_withdraw.html", identity=identity, batch=batch)
 
 
 @router.post(f"{PATH}/codes/{{batch_id}}/withdraw")
-async def withdraw(request: Request, batch_id: str, identity: OperatorLoggedIn) -> Response:
+async def withdraw(request: Request, batch_id: str, identity: Operator) -> Response:
     """Let the rest of a batch be worth nothing."""
     codes = services_of(request).redemption_codes
     await codes.withdraw(batch_id, caller_of(request, identity))
@@ -135,7 +134,7 @@ async def withdraw(request: Request, batch_id: str, identity: OperatorLoggedIn) 
 
 
 @router.post(f"{PATH}/postings")
-async def post(request: Request, _operator: OperatorLoggedIn, identity: Confirmed) -> Response:
+async def post(request: Request, identity: ConfirmedOperator) -> Response:
     """Give credit, refund a charge, or put a posting right."""
     form = await read_form(request)
     services = services_of(request)

@@ -118,6 +118,11 @@ def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
     return InvalidRequest(f"{param or 'The body'}: {first['msg']}.", param=param)
 
 
+def nothing_here() -> NotFound:
+    """What an address that nobody has answers; and one that is not for whoever asks."""
+    return NotFound("There is nothing at this address.")
+
+
 def _param(loc: Sequence[object]) -> str | None:
     """``("body", "name")`` is ``name``; a name that the client made up is bounded."""
     names = [part for part in loc[1:] if isinstance(part, str)]
@@ -129,7 +134,7 @@ def _from_http(request: Request, error: HTTPException) -> LatchgateError:
     """Starlette's own refusals: no route, no such method, a form that cannot be read."""
     match error.status_code:
         case 404:
-            return NotFound("There is nothing at this address.")
+            return nothing_here()
         case 405:
             allowed = _allowed_methods(request)
             return MethodNotAllowed(

@@ -235,21 +235,22 @@ class Accounts:
         found = await self._store.read(rows.list_people, limit=ACCOUNTS_LISTED_MAX)
         return [view_of(row) for row in found]
 
-    async def suspend(self, email: str, actor: str) -> AccountView:
+    async def suspend(self, email: str, caller: Caller) -> AccountView:
         """Refuse the account's calls from now on, and cut those that run. Raises NotFound."""
-        return await self._change(email, actor, "account.suspend", state="suspended")
+        return await self._change(email, caller, "account.suspend", state="suspended")
 
-    async def resume(self, email: str, actor: str) -> AccountView:
+    async def resume(self, email: str, caller: Caller) -> AccountView:
         """Let a suspended account call again. Raises NotFound."""
-        return await self._change(email, actor, "account.resume", state="active")
+        return await self._change(email, caller, "account.resume", state="active")
 
-    async def _change(self, email: str, actor: str, action: str, **values: object) -> AccountView:
+    async def _change(
+        self, email: str, caller: Caller, action: str, **values: object
+    ) -> AccountView:
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> AccountView:
             account_id = get_by_email(conn, email).account_id
             rows.set_account(conn, account_id, **values)
-            caller = Caller(actor=actor)
             record(conn, at_us=now_us, account_id=account_id, caller=caller, action=action)
             return view_of(get_by_email(conn, email))
 

@@ -71,14 +71,25 @@ class AuditLog:
         return events
 
     async def list_page(
-        self, account_id: str, *, before: str | None = None, limit: int = 50
+        self,
+        account_id: str,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+        is_for_operator: bool = False,
     ) -> tuple[list[AuditEventView], str | None]:
         """A page of events, newest first, and where the next begins: its ``before``.
 
         At most 200 rows. A ``before`` that is no event of this account gives an empty page.
         """
         limit = min(limit, EVENTS_LISTED_MAX)
-        found = await self._store.read(rows.list_events, account_id, before=before, limit=limit + 1)
+        found = await self._store.read(
+            rows.list_events,
+            account_id,
+            before=before,
+            limit=limit + 1,
+            is_for_operator=is_for_operator,
+        )
         following = found[limit - 1].id if len(found) > limit else None
         return [_view(row) for row in found[:limit]], following
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
     from latchgate.services.monthly_statements import MonthlyStatements
+    from latchgate.services.operator_accounts import OperatorAccounts
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.payments import Payments
@@ -45,6 +46,7 @@ class Services:
     settings: Settings
     clock: Clock
     accounts: Accounts
+    operator_accounts: OperatorAccounts
     rescues: Rescues
     logins: Logins
     password_changes: PasswordChanges

@@ -28,22 +28,23 @@ class Rescues:
         self._clock = clock
         self._notices = notices
 
-    async def log_out(self, email: str, actor: str) -> AccountView:
+    async def log_out(self, email: str, caller: Caller) -> AccountView:
         """End all of the user's sessions. Raises NotFound."""
-        return await self._do(email, actor, "session.close_all", _log_out)
+        return await self._do(email, caller, "session.close_all", _log_out)
 
-    async def reset_factors(self, email: str, actor: str) -> AccountView:
+    async def reset_factors(self, email: str, caller: Caller) -> AccountView:
         """Take second factor and passkeys away from somebody who has lost them, and tell him.
 
         Ends all of his sessions. It is for the operator to make sure of whom he helps. Raises
         NotFound.
         """
-        view = await self._do(email, actor, "factor.reset", _reset_factors)
-        self._notices.tell(view.email, "factors_reset", Caller(actor=actor))
+        view = await self._do(email, caller, "factor.reset", _reset_factors)
+        # Where the operator sits is not for the mail.
+        self._notices.tell(view.email, "factors_reset", Caller(actor=caller.actor))
         return view
 
     async def _do(
-        self, email: str, actor: str, action: str, step: Callable[[Connection, str, int], None]
+        self, email: str, caller: Caller, action: str, step: Callable[[Connection, str, int], None]
     ) -> AccountView:
         now_us = self._clock.now_us()
 
@@ -54,7 +55,7 @@ class Rescues:
                 conn,
                 at_us=now_us,
                 account_id=found.account_id,
-                caller=Caller(actor=actor),
+                caller=caller,
                 action=action,
                 target=found.user_id,
             )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select
 
 from latchgate.storage.statements import AnyRow
-from latchgate.storage.tables import audit_events
+from latchgate.storage.tables import audit_events, memberships
+
+#: Where somebody was, which an account's owner sees of what he did himself, or a stranger tried.
+_PLACE = ("ip", "user_agent")
 
 
 def insert_event(conn: Connection, **values: object) -> None:
@@ -26,11 +30,22 @@ def count_events(conn: Connection, account_id: str, action: str, *, since_us: in
 
 
 def list_events(
-    conn: Connection, account_id: str, *, before: str | None = None, limit: int
+    conn: Connection,
+    account_id: str,
+    *,
+    before: str | None = None,
+    limit: int,
+    is_for_operator: bool = False,
 ) -> Sequence[AnyRow]:
-    """An account's events, newest first, older than the event ``before``."""
+    """An account's events, newest first, older than the event ``before``.
+
+    Where an operator sat when he did something is for operators alone.
+    """
     columns = audit_events.c
-    query = select(audit_events).where(columns.account_id == account_id)
+    shown: list[ColumnElement[Any]] = list(columns)
+    if not is_for_operator:
+        shown = [_his_own(account_id, col) if col.name in _PLACE else col for col in columns]
+    query = select(*shown).where(columns.account_id == account_id)
     if before is not None:
         at_us = (
             select(columns.at_us)
@@ -41,3 +56,11 @@ def list_events(
             or_(columns.at_us < at_us, and_(columns.at_us == at_us, columns.id < before))
         )
     return conn.execute(query.order_by(columns.at_us.desc(), columns.id.desc()).limit(limit)).all()
+
+
+def _his_own(account_id: str, column: ColumnElement[str]) -> ColumnElement[str]:
+    """A column, empty where somebody did it who is no member of the account."""
+    members = select(memberships.c.user_id).where(memberships.c.account_id == account_id)
+    actor = audit_events.c.actor
+    is_operators = and_(actor.startswith("usr_", autoescape=True), actor.not_in(members))
+    return case((is_operators, ""), else_=column).label(column.name)
