@@ -63,6 +63,7 @@ from latchgate.services.rescues import Rescues
 from latchgate.services.second_factors import SecondFactors
 from latchgate.services.sessions import Sessions
 from latchgate.services.throttles import Throttles
+from latchgate.services.upstreams import Traffic, Upstreams
 from latchgate.services.usage import UsageService
 from latchgate.services.vault import Vault, load_or_create_secret
 from latchgate.storage.ledger import open_platform_books
@@ -364,6 +365,9 @@ def _services(parts: _Parts) -> Services:
         reports=Reports(store, clock, in_flight, usage, limits),
         catalog=catalog,
         playground=Playground(store, clock, catalog, ask),
+        upstreams=Upstreams(
+            store, clock, parts.vault, _traffic(engine, directory), directory.load_models
+        ),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
     )
@@ -378,6 +382,15 @@ def _in_flight(engine: Engine | None) -> InFlight:
         await engine.drain.flush()
 
     return InFlight(settle=settle, held_nanos=engine.held_nanos)
+
+
+def _traffic(engine: Engine | None, directory: Directory) -> Traffic:
+    if engine is None:
+        return Traffic()
+    return Traffic(
+        lambda: engine.pool.states(),  # noqa: PLW0108 - no pool before the engine has started
+        lambda: (call.model.target.name for key in directory.keys for call in key.running),
+    )
 
 
 async def _start(engine: Engine, services: Services) -> None:

@@ -16,7 +16,7 @@ __all__ = ["look"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
-PAGES = ("accounts",)
+PAGES = ("accounts", "billing", "models", "upstreams")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,47 @@ def test_an_operator_finds_an_account_and_suspends_and_resumes_it(
     page.get_by_role("button", name="Set credit line").click()
     expect(page.get_by_text("The credit line is set.")).to_be_visible()
     expect(page.get_by_role("region", name="What was done")).to_contain_text("An operator")
+    context.close()
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
+def test_an_operator_puts_a_model_on_offer_and_changes_its_price(
+    browser: Browser, office: ServerProcess, *, has_javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    name = f"lab-{has_javascript}".lower()
+    log_in(page, office, OPERATOR)
+    page.get_by_role("link", name="Upstreams").first.click()
+    form = page.get_by_role("region", name="Add an upstream")
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("Base URL").fill("http://127.0.0.1:9/v1")
+    form.get_by_role("textbox", name="Its key").fill("a-secret-of-theirs")
+    form.get_by_role("button", name="Add upstream").click()
+    expect(page.get_by_text("The upstream is in use.")).to_be_visible()
+    expect(page.get_by_role("region", name="In use")).to_contain_text("with a key")
+    page.get_by_role("button", name=f"Test {name}").click()
+    expect(page.get_by_text("can't be reached")).to_be_visible()
+    assert "a-secret-of-theirs" not in page.content()
+
+    page.get_by_role("link", name="Models").first.click()
+    form = page.get_by_role("region", name="Add a model")
+    form.get_by_label("Name", exact=True).fill(f"{name}/m")
+    form.get_by_label("Upstream").select_option(name)
+    form.get_by_label("Context").fill("8192")
+    form.get_by_label("Input (US dollars a million)", exact=True).fill("0.15")
+    form.get_by_label("Output (US dollars").fill("0.60")
+    form.get_by_role("button", name="Add model").click()
+    expect(page.get_by_text("The model is on offer")).to_be_visible()
+    page.get_by_role("link", name=f"Change {name}/m").click()
+    page.get_by_label("Output").fill("0.70")
+    page.get_by_role("button", name="Set price").click()
+    expect(page.get_by_text("The new price is in force")).to_be_visible()
+    (model,) = [m for m in office.cli("model", "list")["models"] if m["name"] == f"{name}/m"]
+    assert (model["output_price"], model["price_version"]) == ("0.70", 2)
+    page.get_by_role("link", name=f"Change {name}/m").click()
+    page.get_by_role("button", name="Remove model").click()
+    expect(page.get_by_text("The model is off the list.")).to_be_visible()
     context.close()
 
 

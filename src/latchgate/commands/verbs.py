@@ -141,7 +141,7 @@ async def _upstream_add(world: World, args: Arguments) -> Answer:
         speaks=speaks,
         extra_fields=extra_fields,
         calls_at_once=calls_at_once,
-        actor=CLI.actor,
+        caller=CLI,
     )
     return answers.upstream(view)
 
@@ -155,7 +155,7 @@ async def _upstream_list(world: World, args: Arguments) -> Answer:
 async def _upstream_remove(world: World, args: Arguments) -> Answer:
     name = args.text("name")
     args.close()
-    await world.services.catalog.remove_upstream(name, actor=CLI.actor)
+    await world.services.catalog.remove_upstream(name, caller=CLI)
     return {"name": name, "state": "removed"}
 
 
@@ -179,7 +179,7 @@ async def _model_add(world: World, args: Arguments) -> Answer:
         takes_images=takes_images,
         is_thinking=is_thinking,
         terms=terms,
-        actor=CLI.actor,
+        caller=CLI,
     )
     return answers.model(view)
 
@@ -194,7 +194,7 @@ async def _model_price(world: World, args: Arguments) -> Answer:
     terms, percent = _terms(args), args.find_count("priority_percent")
     args.close()
     view = await world.services.catalog.set_price(
-        name, terms=terms, priority_percent=percent, actor=CLI.actor
+        name, terms=terms, priority_percent=percent, caller=CLI
     )
     return answers.model(view)
 
@@ -202,7 +202,7 @@ async def _model_price(world: World, args: Arguments) -> Answer:
 async def _model_remove(world: World, args: Arguments) -> Answer:
     name = args.text("name")
     args.close()
-    await world.services.catalog.remove_model(name, actor=CLI.actor)
+    await world.services.catalog.remove_model(name, caller=CLI)
     return {"name": name, "state": "removed"}
 
 

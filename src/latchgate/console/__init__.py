@@ -5,7 +5,8 @@ forms.py       what browsers post
 pages          landing access home playground usage quickstart api_keys api_key billing limits
                prices profile security second_factor passkeys activity
                payments monthly_statements
-               operator_accounts operator_billing; operators.py says who may open them
+               operator_accounts operator_billing operator_models
+               operator_upstreams; operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
@@ -30,6 +31,8 @@ from latchgate.console import (
     monthly_statements,
     operator_accounts,
     operator_billing,
+    operator_models,
+    operator_upstreams,
     passkeys,
     payments,
     playground,
@@ -49,7 +52,8 @@ def build_routers() -> list[APIRouter]:
     pages = (
         *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
         *(billing, limits, prices),
-        *(payments, monthly_statements, operator_accounts, operator_billing),
+        *(payments, monthly_statements),
+        *(operator_accounts, operator_billing, operator_models, operator_upstreams),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

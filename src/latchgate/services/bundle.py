@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from latchgate.services.rescues import Rescues
     from latchgate.services.second_factors import SecondFactors
     from latchgate.services.sessions import Sessions
+    from latchgate.services.upstreams import Upstreams
     from latchgate.services.usage import UsageService
 
 
@@ -72,5 +73,6 @@ class Services:
     reports: Reports
     catalog: Catalog
     playground: Playground
+    upstreams: Upstreams
     embedded: EmbeddedModels
     mail: Mail

@@ -151,7 +151,7 @@ class Catalog:
         speaks: Sequence[str] = SPEAKS_DEFAULT,
         extra_fields: Sequence[str] = (),
         calls_at_once: int | None = None,
-        actor: str = CLI.actor,
+        caller: Caller = CLI,
     ) -> UpstreamView:
         """Take a model server into use. ``base_url`` is what an OpenAI SDK would be given.
 
@@ -182,14 +182,14 @@ class Catalog:
                 created_us=now_us,
                 removed_us=None,
             )
-            self._record(conn, actor, "upstream.add", name, {"base_url": base_url})
+            self._record(conn, caller, "upstream.add", name, {"base_url": base_url})
             return _upstream_view(_get_upstream(conn, name))
 
         view = await self._store.write(transaction)
         await self._on_changed()
         return view
 
-    async def remove_upstream(self, name: str, *, actor: str = CLI.actor) -> None:
+    async def remove_upstream(self, name: str, *, caller: Caller = CLI) -> None:
         """Stop using an upstream. Raises Conflict while a model on offer needs it."""
         now_us = self._clock.now_us()
 
@@ -200,7 +200,7 @@ class Catalog:
                 raise Conflict(f"{count} models are served by {name}. Remove them first.")
             # The credential goes with it: nothing that is not used is kept.
             rows.set_upstream(conn, upstream.id, removed_us=now_us, credential_sealed=None)
-            self._record(conn, actor, "upstream.remove", name, {})
+            self._record(conn, caller, "upstream.remove", name, {})
 
         await self._store.write(transaction)
         await self._on_changed()
@@ -219,7 +219,7 @@ class Catalog:
         kind: str = CHAT,
         takes_images: bool = False,
         is_thinking: bool = False,
-        actor: str = CLI.actor,
+        caller: Caller = CLI,
     ) -> ModelView:
         """Put a model on offer. Raises InvalidRequest, NotFound for the upstream, or Conflict.
 
@@ -259,7 +259,7 @@ class Catalog:
             )
             percent = self._priority_percent
             insert_prices(conn, model_id, 1, terms, terms.share(percent), now_us)
-            self._record(conn, actor, "model.add", name, _as_details(terms, percent))
+            self._record(conn, caller, "model.add", name, _as_details(terms, percent))
             return _model_view(_get_model(conn, name, now_us))
 
         view = await self._store.write(transaction)
@@ -272,7 +272,7 @@ class Catalog:
         *,
         terms: ModelTerms,
         priority_percent: int | None = None,
-        actor: str = CLI.actor,
+        caller: Caller = CLI,
     ) -> ModelView:
         """Give a model a new price version, in force for every call admitted from now on."""
         percent = self._priority_percent if priority_percent is None else priority_percent
@@ -284,32 +284,32 @@ class Catalog:
             check_kind(model.kind, terms.output_picos)
             version = model.price_version + 1
             insert_prices(conn, model.id, version, terms, terms.share(percent), now_us)
-            self._record(conn, actor, "model.price", name, _as_details(terms, percent))
+            self._record(conn, caller, "model.price", name, _as_details(terms, percent))
             return _model_view(_get_model(conn, name, now_us))
 
         view = await self._store.write(transaction)
         await self._on_changed()
         return view
 
-    async def remove_model(self, name: str, *, actor: str = CLI.actor) -> None:
+    async def remove_model(self, name: str, *, caller: Caller = CLI) -> None:
         """Take a model off the list. Raises NotFound."""
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> None:
             rows.remove_model(conn, _get_model(conn, name, now_us).id, now_us=now_us)
-            self._record(conn, actor, "model.remove", name, {})
+            self._record(conn, caller, "model.remove", name, {})
 
         await self._store.write(transaction)
         await self._on_changed()
 
     def _record(
-        self, conn: Connection, actor: str, action: str, target: str, details: dict[str, object]
+        self, conn: Connection, caller: Caller, action: str, target: str, details: dict[str, object]
     ) -> None:
         record(
             conn,
             at_us=self._clock.now_us(),
             account_id=None,
-            caller=Caller(actor=actor),
+            caller=caller,
             action=action,
             target=target,
             details=details,

@@ -71,7 +71,7 @@ async def examine(
 ) -> Condition:
     """Look at everything; ``living`` is the epoch that goes on. Raises OperationalError."""
     condition, rows = await store.read(_look, journal_folder, living)
-    probes = [asyncio.to_thread(_probe, row, open_credential) for row in rows[:UPSTREAMS_MAX]]
+    probes = [asyncio.to_thread(probe_row, row, open_credential) for row in rows[:UPSTREAMS_MAX]]
     problems = await asyncio.gather(*probes)
     found = (
         UpstreamCondition(row.name, problem) for row, problem in zip(rows, problems, strict=False)
@@ -131,7 +131,8 @@ def _unposted(folder: Path, epoch_id: str, offset: int) -> int:
     )
 
 
-def _probe(row: AnyRow, open_credential: Callable[[bytes], str]) -> str:
+def probe_row(row: AnyRow, open_credential: Callable[[bytes], str]) -> str:
+    """What is wrong with an upstream, in a sentence; empty when nothing is. Blocks for seconds."""
     sealed = row.credential_sealed
     try:
         credential = None if sealed is None else open_credential(sealed)
