@@ -8,8 +8,8 @@ every change that a service makes, and tells the services what is in flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import structlog
@@ -23,12 +23,12 @@ from latchgate.gateway.call_log import CallLog
 from latchgate.gateway.directory import Directory, KeyEntry
 from latchgate.gateway.engine import Engine, EngineSettings
 from latchgate.gateway.kept import Retention
-from latchgate.gateway.metrics import EmbeddedState, Metrics
+from latchgate.gateway.metrics import Metrics
 from latchgate.gateway.rates import RateTerms
 from latchgate.gateway.traces import Traces
 from latchgate.services.accounts import Accounts
 from latchgate.services.api_keys import APIKeys
-from latchgate.services.audit import AuditReport, audit
+from latchgate.services.audit import AuditReport
 from latchgate.services.audit_log import AuditLog
 from latchgate.services.auto_top_ups import AutoTopUps
 from latchgate.services.backups import copy_database
@@ -37,7 +37,6 @@ from latchgate.services.bundle import Services
 from latchgate.services.catalog import Catalog
 from latchgate.services.ceremonies import Ceremonies
 from latchgate.services.closings import Closings
-from latchgate.services.condition import examine
 from latchgate.services.confirmations import Confirmations
 from latchgate.services.email_changes import EmailChanges
 from latchgate.services.embedded import EmbeddedModels
@@ -50,6 +49,7 @@ from latchgate.services.logins import Logins
 from latchgate.services.mail import Mail
 from latchgate.services.monthly_statements import MonthlyStatements
 from latchgate.services.notices import Notices
+from latchgate.services.operations import Gateway, Operations
 from latchgate.services.operator_accounts import OperatorAccounts
 from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
@@ -93,8 +93,6 @@ class World:
     engine: Engine | None
     #: What can be read at ``/metrics``, where the configuration opens it.
     metrics: Metrics | None = None
-    #: Asks for the embedded models' states.
-    embedded: Callable[[], Iterable[EmbeddedState]] = tuple
     #: Writes a line for each ended call, where the configuration asks for it.
     call_log: CallLog | None = None
     #: Sends a span for each ended call, where the configuration names a collector.
@@ -103,17 +101,11 @@ class World:
 
     async def audit(self) -> AuditReport:
         """Derive every figure again from its rows, after posting what is in flight."""
-        if self.engine is not None:
-            await self.engine.drain.flush()
-        return await self.store.read(audit, journal_folder=self.data.journal)
+        return await self.services.operations.audit()
 
     async def condition(self) -> dict[str, Any]:
         """How the installation is, for ``latchgate doctor``."""
-        vault, engine = Vault(load_or_create_secret(self.data.vault_key)), self.engine
-        living = None if engine is None else engine.epoch_id
-        found = await examine(self.store, vault.open, self.data.journal, living=living)
-        live = {} if engine is None else engine.condition()
-        return {**asdict(found), **live, "embedded": [asdict(state) for state in self.embedded()]}
+        return await self.services.operations.condition()
 
     async def copy_database(self) -> DatabaseCopy:
         """Copy the database into the data directory, for a backup; one copy at a time."""
@@ -368,6 +360,7 @@ def _services(parts: _Parts) -> Services:
         upstreams=Upstreams(
             store, clock, parts.vault, _traffic(engine, directory), directory.load_models
         ),
+        operations=Operations(store, parts.vault, parts.data.journal, in_flight, _gateway(engine)),
         embedded=EmbeddedModels(store, clock, directory.load_models),
         mail=mail,
     )
@@ -382,6 +375,10 @@ def _in_flight(engine: Engine | None) -> InFlight:
         await engine.drain.flush()
 
     return InFlight(settle=settle, held_nanos=engine.held_nanos)
+
+
+def _gateway(engine: Engine | None) -> Gateway:
+    return Gateway() if engine is None else Gateway(engine.epoch_id, engine.condition)
 
 
 def _traffic(engine: Engine | None, directory: Directory) -> Traffic:

@@ -157,7 +157,7 @@ async def _run_beside(
     """The embedded models and the control socket, for as long as the server runs."""
     control = ControlSocket(world.data.control_socket, _handler(world))
     embedded = Embedded(world)
-    world.embedded = embedded.states
+    world.services.operations.embedded = embedded.states
     if world.metrics is not None:
         world.metrics.embedded = embedded.states
     try:

@@ -16,7 +16,7 @@ __all__ = ["look"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
-PAGES = ("accounts", "billing", "models", "upstreams")
+PAGES = ("accounts", "billing", "models", "upstreams", "books", "health")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,23 @@ def test_an_operator_puts_a_model_on_offer_and_changes_its_price(
     page.get_by_role("link", name=f"Change {name}/m").click()
     page.get_by_role("button", name="Remove model").click()
     expect(page.get_by_text("The model is off the list.")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
+def test_an_operator_runs_the_audit_and_reads_how_the_server_is(
+    browser: Browser, office: ServerProcess, *, has_javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    log_in(page, office, OPERATOR)
+    page.get_by_role("link", name="Books").first.click()
+    page.get_by_role("button", name="Run the audit").click()
+    expect(page.get_by_text("Everything agrees.")).to_be_visible()
+    page.get_by_role("link", name="Health").first.click()
+    checks = page.get_by_role("region", name="Checks")
+    expect(checks).to_contain_text("charges reach the disk")
+    expect(checks).to_contain_text("0 calls wait for the database")
     context.close()
 
 

@@ -53,6 +53,7 @@ def _row(row: Setting, reading: Reading) -> dict[str, Any]:
         "source": reading.sources.get(row.path, "default"),
         "unit": row.unit,
         "default": row.default_text,
+        "is_default": value == row.default,
     }
 
 

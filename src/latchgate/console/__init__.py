@@ -5,7 +5,7 @@ forms.py       what browsers post
 pages          landing access home playground usage quickstart api_keys api_key billing limits
                prices profile security second_factor passkeys activity
                payments monthly_statements
-               operator_accounts operator_billing operator_models
+               operator_accounts operator_billing operator_books operator_models
                operator_upstreams; operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
@@ -31,6 +31,7 @@ from latchgate.console import (
     monthly_statements,
     operator_accounts,
     operator_billing,
+    operator_books,
     operator_models,
     operator_upstreams,
     passkeys,
@@ -53,7 +54,8 @@ def build_routers() -> list[APIRouter]:
         *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
         *(billing, limits, prices),
         *(payments, monthly_statements),
-        *(operator_accounts, operator_billing, operator_models, operator_upstreams),
+        *(operator_accounts, operator_billing, operator_books),
+        *(operator_models, operator_upstreams),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from latchgate.services.logins import Logins
     from latchgate.services.mail import Mail
     from latchgate.services.monthly_statements import MonthlyStatements
+    from latchgate.services.operations import Operations
     from latchgate.services.operator_accounts import OperatorAccounts
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
@@ -74,5 +75,6 @@ class Services:
     catalog: Catalog
     playground: Playground
     upstreams: Upstreams
+    operations: Operations
     embedded: EmbeddedModels
     mail: Mail

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from latchgate.cli.doctor import state
+from latchgate.services import health_checks
 from latchgate.storage.schema import migrate, newest_revision
 from latchgate.storage.store import Store
 from latchgate.upstream import probe
@@ -177,5 +177,5 @@ def test_a_postgresql_that_is_away_and_one_that_is_there(
         found = checks_of(data, capsys)
         expect(found, "database", "warning", "start the server")
         expect(found, "clock", "ok")
-        monkeypatch.setattr(state, "CLOCKS_APART_S", -1.0)
+        monkeypatch.setattr(health_checks, "CLOCKS_APART_S", -1.0)
         expect(checks_of(data, capsys), "clock", "warning", "by NTP")

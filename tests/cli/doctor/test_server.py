@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from latchgate.cli.doctor import state
+from latchgate.services import health_checks
 from tests.cli.doctor.examining import Capture, babble_once, checks_of, expect
 from tests.fault.crowd import Crowd, prepare
 from tests.support.model_server import ModelServerThread, answers
@@ -46,7 +47,7 @@ def test_a_running_server_that_is_well(
     assert {"server", "journal", "drain", "upstream fake", "books", "open files"} <= set(found)
     monkeypatch.setattr(state, "__version__", "99.0")
     expect(checks_of(server.data, capsys), "server", "warning", "restart it")
-    monkeypatch.setattr(state, "POST_S_MAX", 0.0)
+    monkeypatch.setattr(health_checks, "POST_S_MAX", 0.0)
     expect(checks_of(server.data, capsys), "drain", "warning", "is its disk busy?")
 
 
@@ -82,10 +83,10 @@ def test_a_database_that_takes_no_charges(
     with closing(sqlite3.connect(server.data / "latchgate.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # and now nobody else writes
         assert _call(crowd) == 200
-        monkeypatch.setattr(state, "DRAIN_LAG_S_MAX", 0.0)
+        monkeypatch.setattr(health_checks, "DRAIN_LAG_S_MAX", 0.0)
         time.sleep(0.01)
         condition = state.ask(server.data / "control.sock", "doctor", {})
-        (check,) = [one for one in state._live(condition) if one.name == "drain"]
+        (check,) = [one for one in health_checks.live(condition) if one.name == "drain"]
         assert (check.outcome, condition["waiting_calls"]) == ("failed", 1)
         assert "drain.failed" in check.says
         other.execute("ROLLBACK")
@@ -105,7 +106,7 @@ def test_what_is_no_server_of_ours(data: Path, capsys: Capture) -> None:
 def test_an_embedded_model_that_dies_again_and_again(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "RESTARTS_MAX", 1)
+    monkeypatch.setattr(health_checks, "RESTARTS_MAX", 1)
     name = "model all-minilm-l6-v2"
     with ServerProcess(tmp_path / "data") as server:
         assert server.process is not None
@@ -124,7 +125,7 @@ def test_an_embedded_model_that_dies_again_and_again(
         expect(found, name, "warning", "has died 1 times", "more memory")
 
 
-def _embedded(server: ServerProcess) -> dict[str, state.Check]:
+def _embedded(server: ServerProcess) -> dict[str, health_checks.Check]:
     condition = state.ask(server.data / "control.sock", "doctor", {})
-    checks = map(state._embedded, condition["embedded"])
+    checks = map(health_checks.of_embedded, condition["embedded"])
     return {check.name: check for check in checks}

@@ -1,16 +1,7 @@
-"""What a check found."""
+"""What a check found: the same as on the operator's page of health."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from latchgate.services.health_checks import FAILED, FINE, WARNING, Check
 
-FINE, WARNING, FAILED = "ok", "warning", "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check: its name, how it ended, and a sentence, with what to do if that was not well."""
-
-    name: str
-    outcome: str
-    says: str
+__all__ = ["FAILED", "FINE", "WARNING", "Check"]

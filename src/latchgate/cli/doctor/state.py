@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,13 @@ from latchgate.cli.doctor.check import FAILED, FINE, WARNING, Check
 from latchgate.data_directory import DataDirectory
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NobodyListens, NotOurServer, RemoteRefusal, ask
+from latchgate.services.health_checks import books, kept, live
 
 if TYPE_CHECKING:
     from latchgate.cli.place import Place
     from latchgate.config import Settings
 
 Answer = dict[str, Any]
-DRAIN_LAG_S_MAX = 60.0
-POST_S_MAX = 1.0
-#: How far clocks may be apart, in seconds.
-CLOCKS_APART_S = 2.0
-AHEAD_S_MAX = 60.0
-#: No clock of a machine that this can run on is before it (2024).
-EARLIEST_S = 1_704_067_200
-RESTARTS_MAX = 3
-_SECOND_US = 1_000_000
 
 
 def examine(place: Place, settings: Settings) -> Iterator[Check]:
@@ -53,7 +44,7 @@ def examine(place: Place, settings: Settings) -> Iterator[Check]:
     except RemoteRefusal as refusal:
         yield Check("database", FAILED, f"{refusal.public} See the server's log.")
         return
-    yield from _live(condition)
+    yield from live(condition)
     yield from kept(condition)
     try:
         yield books(place.perform("audit"))
@@ -79,41 +70,6 @@ def _port(settings: Settings) -> Check:
             says = f"{server.host}:{server.port} cannot be listened on: {failure.strerror}"
             return Check("port", FAILED, f"{says}; choose another with --port")
     return Check("port", FINE, f"no server runs; {server.host}:{server.port} is free")
-
-
-# ── a server that runs ──────────────────────────────────────────────────────────────────────────
-def _live(condition: Answer) -> Iterator[Check]:
-    if condition["journal_failure"]:
-        says = (
-            f"it can't be written, and paid calls are refused: {condition['journal_failure']};"
-            " make room, or mend the disk: the server goes on by itself"
-        )
-        yield Check("journal", FAILED, says)
-    else:
-        yield Check("journal", FINE, "charges reach the disk")
-    lag_s, waiting = condition["drain_lag_s"], condition["waiting_calls"]
-    says = f"{waiting} calls wait for the database, the first for {lag_s:.0f} s"
-    if lag_s > DRAIN_LAG_S_MAX:
-        says += "; the log says why they are not posted (drain.failed)"
-        yield Check("drain", FAILED, says)
-    elif condition["last_post_s"] > POST_S_MAX:
-        says += f"; the last batch took {condition['last_post_s']:.1f} s: is its disk busy?"
-        yield Check("drain", WARNING, says)
-    else:
-        yield Check("drain", FINE, says)
-    for model in condition["embedded"]:
-        yield _embedded(model)
-
-
-def _embedded(model: Answer) -> Check:
-    name = f"model {model['model']}"
-    if not model["is_up"]:
-        says = "its process does not run: see embedded-*.log in the data directory"
-        return Check(name, FAILED, f"{says}, and whether there is memory")
-    if model["restarts"] >= RESTARTS_MAX:
-        says = f"it has died {model['restarts']} times: see embedded-*.log in the data directory"
-        return Check(name, WARNING, f"{says}, and give the machine more memory")
-    return Check(name, FINE, "it runs")
 
 
 # ── what is kept ────────────────────────────────────────────────────────────────────────────────
@@ -160,52 +116,3 @@ async def _look(settings: Settings, data: DataDirectory) -> tuple[Answer, Answer
         "agrees": not report.findings,
         "findings": list(report.findings),
     }
-
-
-def kept(condition: Answer) -> Iterator[Check]:
-    """The database, the clocks, the journals of the dead, and the upstreams."""
-    yield _database(condition)
-    yield _clock(condition)
-    if condition["unposted_calls"]:
-        says = f"{condition['unposted_calls']} calls of a server that was killed are in its journal"
-        yield Check("recovery", WARNING, f"{says} only: start the server, which posts them")
-    for upstream in condition["upstreams"]:
-        name = f"upstream {upstream['name']}"
-        problem = upstream["problem"]
-        yield Check(name, FAILED if problem else FINE, problem or "it answers, and takes its key")
-
-
-def _database(condition: Answer) -> Check:
-    name, revision, newest = "database", condition["revision"], condition["newest_revision"]
-    if condition["damage"]:
-        says = f"it is damaged: {condition['damage']}; restore a backup (latchgate restore)"
-        return Check(name, FAILED, says)
-    if revision == newest:
-        return Check(name, FINE, f"schema {revision}, the newest")
-    if revision is None or revision < newest:
-        says = f"schema {revision}, and this version's is {newest}: back up, then start the server"
-        return Check(name, WARNING, f"{says}, which brings it up to date")
-    says = f"schema {revision} is of a newer version than this one, which knows {newest}"
-    return Check(name, FAILED, f"{says}: run the newer version")
-
-
-def _clock(condition: Answer) -> Check:
-    name, now_s = "clock", time.time()
-    newest_us, other_us = condition["newest_us"], condition["database_now_us"]
-    if now_s < EARLIEST_S or (newest_us or 0) / _SECOND_US > now_s + AHEAD_S_MAX:
-        said = time.strftime("%Y-%m-%d %H:%M", time.gmtime(now_s))
-        says = f"it says {said} UTC, which is before what has happened already: set it, by NTP"
-        return Check(name, FAILED, says)
-    apart_s = 0.0 if other_us is None else abs(other_us / _SECOND_US - now_s)
-    if apart_s > CLOCKS_APART_S:
-        says = f"PostgreSQL's is {apart_s:.0f} s from this machine's: set both by NTP"
-        return Check(name, WARNING, says)
-    return Check(name, FINE, "it goes forward")
-
-
-def books(answer: Answer) -> Check:
-    """What the audit says."""
-    if not answer["agrees"]:
-        says = f"{len(answer['findings'])} disagreements: latchgate audit names them"
-        return Check("books", FAILED, says)
-    return Check("books", FINE, "journal, postings and balances agree")
