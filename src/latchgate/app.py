@@ -8,7 +8,6 @@ every change that a service makes, and tells the services what is in flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -65,7 +64,7 @@ from latchgate.services.sessions import Sessions
 from latchgate.services.throttles import Throttles
 from latchgate.services.upstreams import Traffic, Upstreams
 from latchgate.services.usage import UsageService
-from latchgate.services.vault import Vault, load_or_create_secret
+from latchgate.services.vault import Vault, load_or_create_secret, opener
 from latchgate.storage.ledger import open_platform_books
 from latchgate.storage.schema import migrate
 from latchgate.storage.store import Store, unavailable
@@ -151,7 +150,7 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
     await _settle_the_dead(store, clock, data)
     pepper = load_or_create_secret(data.pepper)
     vault = Vault(load_or_create_secret(data.vault_key))
-    directory = Directory(store, clock, pepper, _opener(vault))
+    directory = Directory(store, clock, pepper, opener(vault))
     engine = None
     if serving:
         engine = Engine(store, clock, directory, _engine_settings(settings, data))
@@ -176,22 +175,6 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
         world.traces = Traces(traces.endpoint, traces.authorization, engine.epoch_id)
         engine.drain.on_posted.append(world.traces.add)
     return world
-
-
-def _opener(vault: Vault) -> Callable[[bytes], str]:
-    """Opens upstreams' keys; one that was sealed with a lost ``vault.key`` is no key, and no harm.
-
-    Its upstream refuses the calls, and everything else goes on.
-    """
-
-    def open_credential(sealed: bytes) -> str:
-        try:
-            return vault.open(sealed)
-        except ValueError as error:
-            log.warning("upstream.key_unreadable", why=str(error), see="latchgate doctor")
-            return ""
-
-    return open_credential
 
 
 async def _open_store(settings: Settings, data: DataDirectory) -> Store:
