@@ -26,6 +26,7 @@ from latchgate.gateway.metrics import Metrics
 from latchgate.gateway.rates import RateTerms
 from latchgate.gateway.traces import Traces
 from latchgate.services.accounts import Accounts
+from latchgate.services.alerts import Alerts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport
 from latchgate.services.audit_log import AuditLog
@@ -115,6 +116,7 @@ class World:
         """Post what is left, close everything, and give the data directory back."""
         await self.services.monthly_statements.stop()
         await self.services.auto_top_ups.stop()
+        await self.services.alerts.stop()
         if self.engine is not None:
             await self.engine.close()
         # The last calls may have been news, and news are mails.
@@ -164,6 +166,7 @@ async def _build(settings: Settings, clock: Clock, data: DataDirectory, *, servi
         services.monthly_statements.start()
         services.auto_top_ups.start()
         engine.drain.on_posted.append(services.key_notices.note)
+        services.alerts.start()
     world = World(settings, clock, data, store, directory, passwords, services, engine)
     if engine is not None and settings.metrics.token:
         world.metrics = Metrics(engine, directory, clock)
@@ -336,6 +339,7 @@ def _services(parts: _Parts) -> Services:
         payments=payments,
         auto_top_ups=AutoTopUps(store, clock, settings, throttles, payments),
         limits=limits,
+        alerts=Alerts(store, clock, in_flight, mail, settings.server.base_url),
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),
         catalog=catalog,

@@ -244,3 +244,20 @@ async def test_usage_and_receipt_mark_what_was_priority(
         receipt = (await ada.get(f"/usage/{call.request_id}")).text
         assert ">Priority<" in receipt
         assert "$0.80" in receipt  # what a million tokens out cost
+
+
+async def test_the_limits_page_says_what_amounts_mean_and_what_a_leak_could_cost(
+    console: Management,
+) -> None:
+    ada = await console.signed_up()
+    page = (await ada.get("/limits")).text
+    # A letter costs $0.00019 with the model on offer.
+    assert "about 26,000 letters with m" in page
+    assert "the most it could cost today is $5.00." in page
+    for what, period, usd in (("account", "week", "4.20"), ("key", "day", "0")):
+        limit = {"what": what, "period": period, "limit_usd": usd}
+        await ada.put("/api/limits", json=limit)
+        page = (await ada.get("/limits")).text
+        assert f"the most it could cost today is ${usd if usd != '0' else '0.00'}." in page
+    assert "about 22,000 letters with m" in page
+    assert "blocks every call that costs something" in page

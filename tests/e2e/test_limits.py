@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import openai
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.test_pages import assert_fits
 from tests.e2e.test_story import MODEL, ask, client, create_key, press_done, sign_up
 from tests.support.server import ServerProcess
 
@@ -119,3 +120,31 @@ def test_an_apps_name_is_shown_as_text_and_its_sums_for_the_chosen_period(
     assert shown == {strange: (1, costs[strange]), "Desk": (2, costs["Desk"])}
     assert page.locator("img").count() == 0
     context.close()
+
+
+def test_a_slider_says_what_an_amount_means_and_the_page_what_a_leak_could_cost(
+    page: Page, server: ServerProcess
+) -> None:
+    sign_up(page, server, "slider@example.com")
+    page.get_by_role("link", name="Limits").first.click()
+    expect(page.get_by_text("the most it could cost today is $5.00")).to_be_visible()
+    field = page.get_by_label("Each day", exact=True).first
+    slider = page.get_by_label("Each day, slider").first
+    means = page.locator("[id='account_limit.day-means']")
+    expect(means).to_be_empty()
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(field).to_have_value("0")
+    expect(means).to_have_text("blocks every call that costs something")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(field).to_have_value("0.05")
+    by_script = means.text_content() or ""
+    assert by_script.startswith("about ")
+    page.get_by_role("button", name="Save limits").click()
+    expect(page.get_by_text("Saved. It binds the next call.")).to_be_visible()
+    expect(means).to_have_text(by_script)  # the server says the same
+    expect(page.get_by_text("the most it could cost today is $0.05")).to_be_visible()
+    field.fill("1.00")
+    expect(slider).to_have_value("7")
+    assert_fits(page)

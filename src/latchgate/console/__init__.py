@@ -3,7 +3,7 @@
 rendering.py   templates, filters and what every page is given
 forms.py       what browsers post
 pages          landing access home playground usage quickstart api_keys api_key billing limits
-               prices profile security second_factor passkeys activity
+               alerts prices profile security second_factor passkeys activity
                payments monthly_statements
                operator_accounts operator_billing operator_books operator_models
                operator_upstreams; operators.py says who may open them
@@ -21,6 +21,7 @@ from fastapi import APIRouter
 from latchgate.console import (
     access,
     activity,
+    alerts,
     api_key,
     api_keys,
     billing,
@@ -52,7 +53,7 @@ def build_routers() -> list[APIRouter]:
     """The routes of every page."""
     pages = (
         *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
-        *(billing, limits, prices),
+        *(billing, limits, alerts, prices),
         *(payments, monthly_statements),
         *(operator_accounts, operator_billing, operator_books),
         *(operator_models, operator_upstreams),

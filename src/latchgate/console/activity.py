@@ -29,6 +29,7 @@ ACTIONS = {
     "account.rates": "Rate limits changed",
     "account.credit_line": "Credit line changed",
     "limit.set": "Limit changed",
+    "alerts.set": "Alerts changed",
     "credit.add": "Credit added",
     "credit.refund": "Refund",
     "credit.correct": "Correction",

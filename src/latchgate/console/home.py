@@ -34,6 +34,7 @@ async def show(request: Request, identity: LoggedIn) -> Response:
         identity=identity,
         balances=await services.billing.balances(account_id),
         standing=standing,
+        alerts=await services.alerts.list_shown(account_id),
         months=months,
         compared=compared(months),
         key=next((key for key in keys if key.state == "live"), None),

@@ -11,27 +11,33 @@ from starlette.responses import RedirectResponse, Response
 
 from latchgate.console.forms import read_form
 from latchgate.console.rendering import page
+from latchgate.domain.alerts import AlertTerms
 from latchgate.domain.errors import LatchgateError
 from latchgate.domain.money import format_usd, parse_usd
 from latchgate.domain.people import Identity
 from latchgate.http.sessions import LoggedIn, caller_of, services_of
 from latchgate.services.confirmations import REQUIRED
 from latchgate.services.limits import SETTABLE, Standing
+from latchgate.services.worth import most_to_lose_today, worth_for
 
 router = APIRouter()
 
 _SEE_OTHER = 303
 
 
-async def _limits_page(
+async def limits_page(
     request: Request,
     identity: Identity,
     typed: Mapping[str, str] | None = None,
     error: LatchgateError | None = None,
+    *,
+    typed_alerts: Mapping[str, str] | None = None,
 ) -> Response:
+    """The page; what was typed stays where there was a mistake in it."""
     services = services_of(request)
     standing = await services.limits.standing(identity.account_id)
     models = await services.catalog.list_models()
+    top_up = await services.auto_top_ups.find(identity.account_id)
     return page(
         request,
         "limits.html",
@@ -42,6 +48,14 @@ async def _limits_page(
         premium_models=[model.name for model in models if model.tier == "premium"],
         typed=typed if typed is not None else _written(standing),
         zones=sorted(available_timezones()),
+        worth=await worth_for(
+            identity.account_id, services.usage, services.catalog, services.clock
+        ),
+        top_up=top_up,
+        most_nanos=most_to_lose_today(standing, top_up),
+        alerts=await services.alerts.list_shown(identity.account_id),
+        alert_terms=typed_alerts
+        or _terms_written(await services.alerts.terms(identity.account_id)),
         error=error,
         notice=request.query_params.get("notice", ""),
     )
@@ -55,10 +69,21 @@ def _written(standing: Standing) -> dict[str, str]:
     return {**fields, "time_zone": standing.time_zone}
 
 
+def _terms_written(terms: AlertTerms) -> dict[str, str]:
+    """What the alerts' fields hold; a box that is not ticked is not there, as in a form."""
+    left_nanos = terms.credit_left_nanos
+    boxes = {"mails_limits": terms.mails_limits, "mails_credit": terms.mails_credit}
+    return {
+        "percents": ", ".join(map(str, terms.percents)),
+        "credit_left": "" if left_nanos is None else format_usd(left_nanos),
+        **{name: "1" for name, is_on in boxes.items() if is_on},
+    }
+
+
 @router.get("/limits")
 async def show(request: Request, identity: LoggedIn) -> Response:
     """The page."""
-    return await _limits_page(request, identity)
+    return await limits_page(request, identity)
 
 
 @router.post("/limits")
@@ -90,7 +115,7 @@ async def save(request: Request, identity: LoggedIn) -> Response:
     except LatchgateError as error:
         if error.code == REQUIRED:
             raise  # asked on a page of its own, and then it goes on here
-        return await _limits_page(request, identity, form, error)
+        return await limits_page(request, identity, form, error)
     return RedirectResponse("/limits?notice=saved", _SEE_OTHER)
 
 
@@ -109,7 +134,7 @@ async def switch_premium(request: Request, identity: LoggedIn) -> Response:
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:
-        return await _limits_page(request, identity, error=error)
+        return await limits_page(request, identity, error=error)
     return RedirectResponse("/limits?notice=premium", _SEE_OTHER)
 
 

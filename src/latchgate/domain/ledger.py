@@ -20,6 +20,8 @@ CREDIT_KINDS = (
     *("gift", "top_up", "redemption", "payment", "refund", "correction"),
     *("payment_refund", "dispute"),
 )
+#: Those of them that add to it, rather than put something right: alerts go by the last of these.
+ADDING_KINDS = ("gift", "top_up", "redemption", "payment")
 #: Those of them that may take credit away as well; the account may be below zero after it.
 TAKING_KINDS = ("correction", "payment_refund", "dispute")
 

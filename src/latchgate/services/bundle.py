@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.config import Settings
     from latchgate.services.accounts import Accounts
+    from latchgate.services.alerts import Alerts
     from latchgate.services.api_keys import APIKeys
     from latchgate.services.audit_log import AuditLog
     from latchgate.services.auto_top_ups import AutoTopUps
@@ -70,6 +71,7 @@ class Services:
     payments: Payments
     auto_top_ups: AutoTopUps
     limits: Limits
+    alerts: Alerts
     usage: UsageService
     reports: Reports
     catalog: Catalog

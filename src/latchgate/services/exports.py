@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,7 @@ from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.storage import (
     accounts,
+    alerts,
     api_keys,
     audit_events,
     auto_top_ups,
@@ -64,6 +66,7 @@ _LONG: tuple[tuple[str, _Paged, str], ...] = (
     ("payments", payments.list_payments, "id"),
     ("statements", monthly_statements.list_statements, "id"),
     ("audit_events", audit_events.list_events, "id"),
+    ("alerts", alerts.list_alerts, "id"),
 )
 
 
@@ -137,6 +140,7 @@ def _short(conn: Connection, identity: Identity) -> dict[str, Any]:
     top_up = auto_top_ups.find_top_up(conn, identity.account_id)
     return {
         "user": _plain(accounts.get_user(conn, identity.user_id)),
+        "alert_terms": asdict(alerts.get_terms(conn, identity.account_id)),
         "account": _plain(accounts.get_account(conn, identity.account_id)),
         "second_factor": None if totp is None else _plain(totp),
         "auto_top_up": None if top_up is None else _plain(top_up),

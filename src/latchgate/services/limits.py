@@ -18,6 +18,7 @@ from latchgate.domain.windows import FOREVER_US, PERIODS, Period, get_zone, wind
 from latchgate.services.audit_log import record
 from latchgate.storage import accounts as account_rows
 from latchgate.storage import budgets as rows
+from latchgate.storage.alerts import begin_anew
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -170,6 +171,7 @@ class Limits:
                     limit_nanos=amount_nanos,
                     now_us=now_us,
                 )
+            begin_anew(conn, account_id, budget_id=budget_id, now_us=now_us)
             self._record(conn, account_id, caller, "limit.set", f"{kind}/{period}", amount_nanos)
             return budget_id
 

@@ -41,6 +41,8 @@ class Letter:
     to: str
     subject: str
     text: str
+    #: Of a mail that may be sent again after a crash: mailboxes know it by its Message-ID.
+    id: str = ""
 
 
 class Mail:
@@ -95,15 +97,28 @@ class Mail:
             return
         for attempt in range(1, TRIES + 1):
             try:
-                await self._send_by_smtp(message)
+                await self._hand_over(letter, message)
             except (aiosmtplib.SMTPException, OSError) as error:
                 log.warning("mail.retry", attempt=attempt, error=str(error))
                 if attempt == TRIES:
                     raise
                 await asyncio.sleep(RETRY_S * attempt)
             else:
-                log.info("mail.sent", subject=letter.subject)
                 return
+
+    async def deliver(self, letter: Letter) -> None:
+        """Send a letter now, once, for whoever keeps it himself until that has worked.
+
+        Raises what the mail server or the disk raises.
+        """
+        await self._hand_over(letter, self._compose(letter))
+
+    async def _hand_over(self, letter: Letter, message: EmailMessage) -> None:
+        if self._settings.mode == "outbox":
+            self._put_into_outbox(letter, message)
+        else:
+            await self._send_by_smtp(message)
+            log.info("mail.sent", subject=letter.subject)
 
     def _compose(self, letter: Letter) -> EmailMessage:
         """A message; the library refuses header values with line breaks in them."""
@@ -111,7 +126,9 @@ class Mail:
         message["From"] = self._settings.sender
         message["To"] = letter.to
         message["Subject"] = letter.subject
-        message["Message-ID"] = make_msgid(domain="latchgate")
+        message["Message-ID"] = (
+            f"<{letter.id}@latchgate>" if letter.id else make_msgid(domain="latchgate")
+        )
         message["Date"] = datetime.fromtimestamp(self._clock.now_us() / SECOND_US, UTC)
         message["Auto-Submitted"] = "auto-generated"
         # Plain lines stay as they are, however long a link: a file in the outbox is for people.
@@ -120,8 +137,9 @@ class Mail:
 
     def _put_into_outbox(self, letter: Letter, message: EmailMessage) -> None:
         self._outbox.mkdir(mode=0o700, exist_ok=True)
-        path = self._outbox / f"{new_id('mail', self._clock.now_us())}.eml"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path = self._outbox / f"{letter.id or new_id('mail', self._clock.now_us())}.eml"
+        # One that was half written when the process died is written again, under the same name.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(message.as_bytes())
         # No mail server is set up: whoever runs this finds the letter, and its link, in that file.

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
 from latchgate.domain.windows import Window
+from latchgate.storage.alerts import Figures, figures_of, tell_owners, with_terms
 from latchgate.storage.api_keys import playground_ids
 from latchgate.storage.budgets import KEY_LIMIT
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
@@ -42,6 +43,13 @@ class Spent:
 
     leased_nanos: int = 0
     beside_nanos: int = 0
+    #: What the cheapest of its calls cost, and set aside.
+    cheapest: tuple[int, int] = (0, 0)
+
+    def note(self, calls: Sequence[CloseRecord]) -> None:
+        """Keep the cheapest."""
+        least = min((call.charge_nanos, call.hold_nanos) for call in calls)
+        self.cheapest = min(self.cheapest, least) if self.cheapest[0] else least
 
 
 def post_calls(
@@ -61,28 +69,41 @@ def post_calls(
     it should be; nothing may be committed then.
     """
     if not advance_offset(conn, epoch_id=epoch_id, from_offset=from_offset, to_offset=to_offset):
-        return _spent(conn, [record for record in records if record.charge_nanos])
+        return _spent(conn, [record for record in records if record.charge_nanos])[0]
     posting_ids = _post_charges(conn, records, now_us)
     if records:
         events = [_event(record, posting_ids) for record in records]
         insert_events(conn, events)
         add_events(conn, events)
-    spent = _spent(conn, [record for record in records if record.charge_nanos])
+    spent, before = _spent(conn, [record for record in records if record.charge_nanos])
     _spend(conn, epoch_id, spent)
+    tell_owners(
+        conn,
+        (
+            (before[window], now.leased_nanos + now.beside_nanos, *now.cheapest)
+            for window, now in spent.items()
+            if window in before
+        ),
+        now_us=now_us,
+    )
     return spent
 
 
-def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, Spent]:
-    """What each window spends: those that a call holds, and those that it fell into.
+def _spent(
+    conn: Connection, records: Sequence[CloseRecord]
+) -> tuple[dict[Window, Spent], dict[Window, Figures]]:
+    """What each window spends, and how those stood that run.
+
+    A window spends by the calls that hold it, and by those that fell into it.
 
     A charge counts in every window of its account that was running when the call was let in, save
     that the playground's calls do not count in a key's. Where the limit came after the call, no
     lease carries the charge.
     """
     if not records:
-        return {}
+        return {}, {}
     spent: dict[Window, Spent] = defaultdict(Spent)
-    running = _running_windows(conn, records)
+    running, before = _running_windows(conn, records)
     unkeyed = _unkeyed(conn, running)
     alike: defaultdict[tuple[str, bool, tuple[tuple[str, int], ...]], list[CloseRecord]]
     alike = defaultdict(list)
@@ -93,13 +114,15 @@ def _spent(conn: Connection, records: Sequence[CloseRecord]) -> dict[Window, Spe
         held = {Window(budget_id, starts_us) for budget_id, starts_us in windows}
         for window in held:
             spent[window].leased_nanos += sum(call.charge_nanos for call in calls)
+            spent[window].note(calls)
         for window, kind in running[account_id]:
             if is_unkeyed and kind == KEY_LIMIT:
                 continue
-            inside = [call.charge_nanos for call in calls if window.holds(call.started_us)]
+            inside = [call for call in calls if window.holds(call.started_us)]
             if window not in held and inside:
-                spent[window].beside_nanos += sum(inside)
-    return spent
+                spent[window].beside_nanos += sum(call.charge_nanos for call in inside)
+                spent[window].note(inside)
+    return spent, before
 
 
 #: The windows that run, with their budgets' kinds, by account.
@@ -116,27 +139,21 @@ def _unkeyed(conn: Connection, running: _Running) -> set[str]:
     return playground_ids(conn, limited) if limited else set()
 
 
-def _running_windows(conn: Connection, records: Sequence[CloseRecord]) -> _Running:
-    query = (
-        select(
-            budgets.c.account_id,
-            budgets.c.kind,
-            _windows.budget_id,
-            _windows.starts_us,
-            _windows.ends_us,
-        )
-        .join(budgets, budgets.c.id == _windows.budget_id)
-        .where(
-            budgets.c.account_id.in_({record.account_id for record in records}),
-            budgets.c.active_since_us.is_not(None),
-            _windows.ends_us > min(record.started_us for record in records),
-        )
+def _running_windows(
+    conn: Connection, records: Sequence[CloseRecord]
+) -> tuple[_Running, dict[Window, Figures]]:
+    query = with_terms(
+        budgets.c.account_id.in_({record.account_id for record in records}),
+        budgets.c.active_since_us.is_not(None),
+        _windows.ends_us > min(record.started_us for record in records),
     )
     running: _Running = defaultdict(list)
+    before: dict[Window, Figures] = {}
     for row in conn.execute(query):
-        window = Window(row.budget_id, row.starts_us, row.ends_us)
-        running[row.account_id].append((window, row.kind))
-    return running
+        figures = figures_of(row)
+        running[figures.account_id].append((figures.window, figures.kind))
+        before[figures.window] = figures
+    return running, before
 
 
 def _spend(conn: Connection, epoch_id: str, spent: Mapping[Window, Spent]) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from latchgate.domain import ledger
 from latchgate.domain.ids import new_id
 from latchgate.domain.windows import Window
-from latchgate.storage.budgets import CREDIT, open_window, raise_limit
+from latchgate.storage.alerts import note_credit_added
+from latchgate.storage.budgets import CREDIT, get_credit_budget, open_window, raise_limit
 from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import (
     accounts,
@@ -128,6 +129,9 @@ def post_credit(
     if not post(conn, posting, now_us=now_us):
         return False
     raise_limit(conn, account_id=account_id, amount_nanos=amount_nanos)
+    if kind in ledger.ADDING_KINDS:
+        budget_id = get_credit_budget(conn, account_id)
+        note_credit_added(conn, account_id, budget_id, amount_nanos, now_us=now_us)
     return True
 
 

@@ -9,6 +9,7 @@ books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the in
           usage_days, usage_hours, usage_quarters (what the events of such a time add up to)
 billing   (codes, statements and payments are in ``billing_tables.py``)
 engine    budgets ─ budget_windows;  epochs ─ leases
+          (what owners are told of them is in ``alert_tables.py``)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from latchgate.storage import billing_tables, factor_tables, key_tables
+from latchgate.storage import alert_tables, billing_tables, factor_tables, key_tables
 from latchgate.storage.columns import Int64, metadata
 from latchgate.storage.columns import id_column as _id
 from latchgate.storage.columns import int_column as _int
@@ -34,7 +35,7 @@ from latchgate.storage.columns import text_column as _text
 from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
-__all__ = ["Int64", "billing_tables", "factor_tables", "key_tables", "metadata"]
+__all__ = ["Int64", "alert_tables", "billing_tables", "factor_tables", "key_tables", "metadata"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(
@@ -352,6 +353,10 @@ budget_windows = _table(
     _int("ceiling_nanos"),
     _int("spent_nanos"),
     _int("leased_nanos"),
+    # What alerts' shares are of, where it is not the limit: what was last added to the credit. And
+    # the highest threshold that the owner was told of.
+    _int("alert_base_nanos", null=True),
+    _int("alerted", default="0"),
     PrimaryKeyConstraint("budget_id", "starts_us"),
     CheckConstraint("spent_nanos >= 0 AND leased_nanos >= 0", name="signs"),
     CheckConstraint("spent_nanos + leased_nanos <= ceiling_nanos", name="ceiling"),

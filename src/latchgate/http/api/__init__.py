@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 
 from latchgate.http.api import (
     account,
+    alerts,
     billing,
     keys,
     limits,
@@ -32,7 +33,7 @@ def management_api(*, takes_payments: bool) -> APIRouter:
     )
     parts = (
         *(account, session, passkeys, keys, notices, playground),
-        *(usage, billing, monthly_statements, limits, models),
+        *(usage, billing, monthly_statements, limits, alerts, models),
         *((operator_billing, payments) if takes_payments else (operator_billing,)),
     )
     for part in parts:
