@@ -19,7 +19,7 @@ def test_keys_of_before_are_bound_by_no_terms_and_what_used_them_is_no_news(
     sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
     engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
     with engine.begin() as conn:
-        migrate(conn, to="0011")
+        migrate(conn, to="0010")
         conn.execute(
             text("""INSERT INTO accounts (id, name, state, is_premium_on, time_zone,
                         credit_line_nanos, created_us)
