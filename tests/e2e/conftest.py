@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,18 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One worker's browser tests after the other's.
+
+    Several embedded models at once would be many times slower than in turn: each takes all cores.
+    """
+    folder = tmp_path_factory.getbasetemp().parent  # of all workers of a run
+    with (folder / "browser.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,10 @@ class EmbeddedSettings:
         4096, integer(256, 1_048_576), "The context window of each call.", unit="tokens"
     )
     threads: int = setting(
-        0, integer(0, 1024), "Processor threads; 0 takes one for each core.", unit="threads"
+        0,
+        integer(0, 1024),
+        "Processor threads; 0 takes one for each core but one.",
+        unit="threads",
     )
     input_price: str = setting(
         "0.10", price(), "What input tokens cost.", unit="USD per million tokens"

@@ -51,7 +51,9 @@ def _serve(orders: Orders) -> Any:
     params.ui = False
     params.endpoint_slots = False
     params.endpoint_props = False
-    params.cpuparams.n_threads = orders.threads or os.cpu_count() or 1
+    # One core is left to everything else: threads that wait for one another at every step would
+    # all wait for the one that shares its core, which costs far more than the core brings.
+    params.cpuparams.n_threads = orders.threads or max(1, (os.cpu_count() or 1) - 1)
     return xllamacpp.Server(params)
 
 
