@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,20 @@ async def test_a_silent_upstream_is_a_timeout(tmp_path: Path) -> None:
         reply = await gateway.chat()
         assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
         assert (await gateway.balances()).spent_nanos == 0
+
+
+async def test_time_in_which_the_gateway_itself_stood_still_is_not_the_upstreams(
+    tmp_path: Path,
+) -> None:
+    async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+        time.sleep(1)  # noqa: ASYNC251 - the gateway runs in this loop, and stands still too
+        await asyncio.sleep(0)  # all timers that are due ring before the answer
+        await answers(usage=usage_of(12, 5))(request, writer)
+
+    async with running_gateway(tmp_path, terms=TERMS, idle_s=0.3) as gateway:
+        gateway.model_server.behaviour = behave
+        assert (await gateway.chat()).status == 200
+        assert [event.outcome for event in await gateway.events()] == ["answered"]
 
 
 async def test_an_endless_line_is_an_error_and_not_memory(tmp_path: Path) -> None:

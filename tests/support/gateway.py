@@ -209,7 +209,7 @@ async def running_gateway(
     credit_nanos: int = 5 * USD,
     terms: ModelTerms | None = None,
     running_per_key_max: int = 100,
-    idle_s: float = 5.0,
+    idle_s: float = 60.0,
     clock: Clock | None = None,
     rates: RateTerms | None = None,
     database_url: str | None = None,
@@ -285,7 +285,7 @@ async def _build(
     settings = EngineSettings(
         journal_folder=journal_folder,
         journal_interval_ms=None,
-        deadlines=Deadlines(connect_s=2.0, first_byte_s=idle_s, idle_s=idle_s),
+        deadlines=Deadlines(connect_s=10.0, first_byte_s=idle_s, idle_s=idle_s),
         connections_max=1000,
         queued_calls_max=queued_calls_max,
         running_per_key_max=running_per_key_max,

@@ -19,6 +19,8 @@ from latchgate.outbox import Outbox
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 200
+#: A timer that rings so much too late says that this process did not run, not what others did.
+STALL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Connection(asyncio.Protocol):
         #: What has come since the last piece of a body: a head, or what HTTP allows between pieces.
         self._bare_bytes = 0
         self._is_whole = False
-        self._heard_at = 0.0
+        self._heard_at = self._due_at = 0.0
         self._paused = False
         self.transport: asyncio.Transport | None = None
         self.is_reusable = False
@@ -111,7 +113,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_later(max(0.0, self._watch_s - waited_s), self._watch)
+            self._watch_in(max(0.0, self._watch_s - waited_s))
         return answer
 
     def fail(self, error: Exception) -> None:
@@ -230,6 +232,10 @@ class Connection(asyncio.Protocol):
             self.is_reusable = self._parser.should_keep_alive()
 
     # ── deadlines ───────────────────────────────────────────────────────────────────────────────
+    def _watch_in(self, seconds: float) -> None:
+        self._due_at = self._loop.time() + seconds
+        self._timer = self._loop.call_later(seconds, self._watch)
+
     def _watch(self) -> None:
         """One timer for the connection's whole life of answers: it looks, and looks again.
 
@@ -238,11 +244,14 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._answer is None:
             return  # the next request sets it again
+        late_s = self._loop.time() - self._due_at
+        if late_s > STALL_S:  # timers come before sockets: an answer may lie there unread
+            self._heard_at += late_s + STALL_S
         limit_s = self._deadlines.idle_s if self.status else self._deadlines.first_byte_s
         left_s = limit_s - (self._loop.time() - self._heard_at)
         if self._paused:
             left_s = limit_s  # it is our client that is slow
         if left_s > 0:
-            self._timer = self._loop.call_later(min(left_s, self._watch_s), self._watch)
+            self._watch_in(min(left_s, self._watch_s))
         else:
             self.fail(timed_out("idle" if self.status else "first byte"))
