@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from zoneinfo import available_timezones
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -47,7 +46,6 @@ async def limits_page(
         settable=SETTABLE,
         premium_models=[model.name for model in models if model.tier == "premium"],
         typed=typed if typed is not None else _written(standing),
-        zones=sorted(available_timezones()),
         worth=await worth_for(
             identity.account_id, services.usage, services.catalog, services.clock
         ),

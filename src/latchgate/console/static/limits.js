@@ -1,4 +1,5 @@
-// Adds a slider to each limit, and says at once what the amount that is typed means.
+// Adds a slider to each limit, says at once what the amount that is typed means, and offers the
+// browser's own list of time zones, which would be half of the page's weight.
 
 const STEPS = ["0"];
 for (let power = -2; power <= 3; power += 1) {
@@ -24,6 +25,10 @@ function say(text, about, worth) {
   if (Number(text) === 0) return "blocks every call that costs something";
   const calls = callsFor(text, worth);
   return calls ? `about ${calls.toLocaleString("en")} ${about}` : `less than one of the ${about}`;
+}
+
+for (const zone of ["UTC", ...Intl.supportedValuesOf("timeZone")]) {
+  document.getElementById("zones").append(new Option("", zone));
 }
 
 const worth = document.querySelector("[data-charge]")?.dataset;
