@@ -189,6 +189,17 @@ async def test_one_try_too_many_waits_but_the_owners_device_gets_in(site: Site) 
     assert (await site.browser("127.0.0.2").post("/api/session", json=LOGIN)).status_code == 200
 
 
+async def test_sign_ups_from_one_place_are_bounded_as_the_operator_says(tmp_path: Path) -> None:
+    async with running_site(tmp_path, signup=SignupSettings(tries_per_hour=2)) as site:
+        statuses = [
+            (await site.browser().post("/api/signup", json={**LOGIN, "email": email})).status_code
+            for email in (ADA, BOB, "eve@example.com")
+        ]
+        assert statuses == [200, 200, 429]
+        elsewhere = site.browser("127.0.0.2")
+        assert (await elsewhere.post("/api/signup", json=LOGIN)).status_code == 200
+
+
 async def test_an_unknown_email_is_throttled_like_a_known_one(site: Site) -> None:
     await site.signed_up()
     answers = {}

@@ -158,7 +158,6 @@ def test_no_window_ever_lets_in_more_than_its_tries(
     [
         (throttles.LOGIN_BY_EMAIL_AND_PLACE, 10_000),
         (throttles.LOGIN_BY_PLACE, 100_000),
-        (throttles.SIGN_UP_BY_PLACE, 1000),
         (throttles.RESET_BY_EMAIL, 200),
         (throttles.RESET_BY_PLACE, 1000),
     ],

@@ -146,6 +146,12 @@ class SignupSettings:
         name="gift",
         default_text='"5.00"',
     )
+    tries_per_hour: int = setting(
+        20,
+        integer(1, 100_000),
+        "How often an hour one IP address may try to sign up. "
+        "Raise it for a class or an office that comes from one address.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from latchgate.clock import HOUR_US
 from latchgate.domain.errors import Conflict, Forbidden, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import Caller
 from latchgate.services import letters
-from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins
 from latchgate.services.passwords import check_password, hash_of
 from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash
+from latchgate.services.throttles import Limit
 from latchgate.storage import accounts as rows
 from latchgate.storage.invitations import is_invited, redeem_invitation
 from latchgate.storage.ledger import open_account_books, post_credit
@@ -83,6 +84,7 @@ class Accounts:
         self._settings = settings
         self._passwords = passwords
         self._throttles = throttles
+        self._sign_up_by_place = Limit(settings.signup.tries_per_hour, HOUR_US)
         self._mail = mail
         self._logins = logins
         self._on_account_changed = on_account_changed
@@ -100,7 +102,7 @@ class Accounts:
         mode = self._settings.signup.mode
         if mode == "closed":
             raise Forbidden("Sign-up is closed here. Ask the operator.", code="signup_closed")
-        self._throttles.count(limits.SIGN_UP_BY_PLACE, caller.ip)
+        self._throttles.count(self._sign_up_by_place, caller.ip)
         email = checked_email(email)
         check_password(password, email=email)
         key = email_key(email)

@@ -33,7 +33,6 @@ class Limit:
 
 LOGIN_BY_EMAIL_AND_PLACE = Limit(10, 5 * MINUTE_US)
 LOGIN_BY_PLACE = Limit(100, 5 * MINUTE_US)
-SIGN_UP_BY_PLACE = Limit(20, HOUR_US)
 RESET_BY_EMAIL = Limit(5, HOUR_US)
 RESET_BY_PLACE = Limit(20, HOUR_US)
 #: Three of a million codes are right at a time: who has the password and guesses for a year is let
