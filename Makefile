@@ -13,7 +13,7 @@ CLIENTS := build/conformance
 DATA ?= data
 ARGS ?=
 # make test: files go to as many workers as there are cores, and one more, as many tests only wait.
-# Their order stays as it is, since those in a browser have to come last.
+# Their order stays as tests/conftest.py puts them.
 PARALLEL := -n $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
 # make mutants: for how long, and how many at once; a run goes on where the last one stopped.
 MINUTES ?= 90

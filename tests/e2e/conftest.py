@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.conftest import one_model
 from tests.support.server import ROOT, ServerProcess
 
 #: How long a page may take to show something: a busy machine is slow, not wrong.
@@ -27,19 +27,14 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One worker's browser tests after the other's.
-
-    Several embedded models at once would be many times slower than in turn: each takes all cores.
-    """
-    folder = tmp_path_factory.getbasetemp().parent  # of all workers of a run
-    with (folder / "browser.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """The embedded model is theirs alone."""
+    with one_model(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with the embedded model, as ``make run`` starts it."""
     with ServerProcess(
@@ -49,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, headless."""
     expect.set_options(timeout=EXPECT_TIMEOUT_MS)
@@ -92,7 +87,7 @@ def _note_foreign(url: str, complaints: list[str]) -> None:
         complaints.append(f"asked elsewhere: {url}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def screenshots() -> Path:
     """Where pictures of the pages go, for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def file_name(path: str) -> str:
     return path.strip("/").replace("/", "-") or "landing"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def used_account(server: ServerProcess, browser: Browser) -> str:
     """An account with a live key, an ended one, and a few calls."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})

@@ -27,7 +27,7 @@ from latchgate.runtime.weights import (
     verify_weights,
 )
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("only_model")]
 
 SETTINGS = EmbeddedSettings(parallel=2, context_tokens=512, threads=1)
 

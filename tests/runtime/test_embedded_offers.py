@@ -20,7 +20,7 @@ from latchgate.services.catalog import ModelTerms
 from latchgate.services.embedded import EmbeddedOffer
 from latchgate.upstream.target import Target
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.model, pytest.mark.anyio, pytest.mark.usefixtures("only_model")]
 
 SETTINGS = EmbeddedSettings(parallel=1, context_tokens=256, threads=1, embeddings_threads=1)
 
@@ -102,7 +102,6 @@ async def test_an_upstream_of_the_operators_is_not_taken_for_ours(tmp_path: Path
         assert await world.services.catalog.list_models() == []
 
 
-@pytest.mark.model
 async def test_both_answer_where_the_directory_says(tmp_path: Path) -> None:
     async with _world(tmp_path) as world:
         embedded = Embedded(world)
@@ -125,7 +124,6 @@ async def test_both_answer_where_the_directory_says(tmp_path: Path) -> None:
             await embedded.stop()
 
 
-@pytest.mark.model
 async def test_none_runs_when_the_configuration_says_so(tmp_path: Path) -> None:
     off = EmbeddedSettings(enabled=False)
     async with _world(tmp_path, off) as world:

@@ -19,7 +19,7 @@ from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import Gateway, running_gateway
 from tests.support.responses import read_events, respond
 
-pytestmark = [pytest.mark.anyio, pytest.mark.model]
+pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.usefixtures("only_model")]
 
 SETTINGS = EmbeddedSettings(parallel=1, context_tokens=1024, threads=1)
 #: The upstreams' names, and what each is said to speak.

@@ -45,7 +45,7 @@ from latchgate.runtime.weights import (
     verify_packaged,
 )
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("only_model")]
 
 SETTINGS = EmbeddedSettings(embeddings_threads=1)
 #: One token each, so that lengths can be told by counting.

@@ -15,6 +15,8 @@ MODEL = "all-minilm-l6-v2"
 EMAIL = "ada@example.com"
 PASSWORD = "seven quiet violet llamas"
 
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("only_model")]
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:

@@ -17,7 +17,7 @@ from latchgate.runtime.embedded import chat_spec
 from latchgate.services.catalog import ModelTerms
 from tests.support.gateway import Gateway, running_gateway
 
-pytestmark = [pytest.mark.model, pytest.mark.anyio]
+pytestmark = [pytest.mark.model, pytest.mark.anyio, pytest.mark.usefixtures("only_model")]
 
 SETTINGS = EmbeddedSettings(parallel=2, context_tokens=2048, threads=1)
 HELLO: list[MessageParam] = [{"role": "user", "content": "Tell me about the sea."}]

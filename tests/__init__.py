@@ -1,0 +1,1 @@
+"""All tests but those of the clients run with ``make test``."""
