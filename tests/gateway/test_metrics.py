@@ -81,6 +81,10 @@ async def test_what_is_measured_is_what_the_books_say(tmp_path: Path) -> None:
     assert _of(samples, "latchgate_overrun_nanousd_total", "m") > 0
     assert _of(samples, "latchgate_call_duration_seconds_count", "m") == 9
     assert _of(samples, "latchgate_first_byte_seconds_count", "m") == 9
+    assert _of(samples, "latchgate_endpoint_calls_total", "chat") == 9
+    assert _of(samples, "latchgate_before_upstream_seconds_count") == 9
+    assert 0 < _of(samples, "latchgate_before_upstream_seconds_sum") < 9 * 30
+    assert 0 < _of(samples, "latchgate_journal_sync_seconds_count") <= 9 * 2
     assert _of(samples, "latchgate_refusals_total", "api", "upstream_error") == 3
     assert _of(samples, "latchgate_upstream_failures_total", "fake") == 3
     assert _of(samples, "latchgate_unposted_nanousd", "credit") == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from latchgate.clock import SECOND_US
 from latchgate.domain.errors import InvalidKey, LatchgateError, LedgerUnavailable
 from latchgate.domain.usage import NOTHING, Usage
 from latchgate.gateway.admit import SLICE_TOKENS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from latchgate.gateway.purse import Purse
     from latchgate.gateway.repeats import Repeat
     from latchgate.gateway.request import GatewayRequest
+    from latchgate.observe.histogram import Histogram
     from latchgate.upstream.connection import Connection
 
 log = structlog.get_logger()
@@ -53,6 +55,7 @@ class Books:
     purse: Purse
     journal: Journal
     drain: Drain
+    sent: Histogram
 
 
 class Call:
@@ -132,7 +135,10 @@ class Call:
         if self._end is not None:
             raise self._end
         self._connection = connection
-        self._is_sent = True
+        if not self._is_sent:
+            self._is_sent = True
+            sent_us = self._books.clock.now_us()
+            self._books.sent.add((sent_us - self._request.started_us) / SECOND_US)
 
     def note_first_byte(self) -> None:
         """The answer begins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ class Calls:
         self._bounds = bounds
         self._kept = kept
         self._repeats = Repeats()
+        #: How many calls were let in, by their endpoint.
+        self.opened: Counter[str] = Counter()
 
     def run(
         self, endpoint: ModelEndpoint, request: GatewayRequest, entry: KeyEntry
@@ -137,6 +140,7 @@ class Calls:
         if allowance is None:
             allowance = await in_task(admission.hold(entry, ask))
         call = self._open(request, entry, model, prompt, allowance)
+        self.opened[endpoint.name] += 1
         call.repeat = repeat
         try:
             outgoing = _outgoing(endpoint, request, call, dialect)

@@ -27,6 +27,7 @@ from latchgate.gateway.kept import KeptResponses, Retention
 from latchgate.gateway.protocol import Door, GatewayProtocol, protocol_for
 from latchgate.gateway.purse import Purse
 from latchgate.gateway.rates import RateBook, RateTerms
+from latchgate.observe.histogram import BEFORE_BUCKETS_S, Histogram
 from latchgate.outbox import Outbox
 from latchgate.storage.leases import end_epoch, open_epoch
 from latchgate.upstream.connection import Deadlines
@@ -88,6 +89,8 @@ class Engine:
         self.epoch_id = new_id("epo", clock.now_us())
         #: How often each code was refused.
         self.refusals: Counter[str] = Counter()
+        #: How long calls took from their head to their upstream, in seconds.
+        self.sent = Histogram(BEFORE_BUCKETS_S)
         self.purse = Purse(store, self.epoch_id, wait_s=settings.hold_wait_s)
         self._stopping = asyncio.Event()
         self._chores: tuple[asyncio.Task[None], ...] = ()
@@ -127,9 +130,9 @@ class Engine:
             running_per_key_max=settings.running_per_key_max,
         )
         kept = KeptResponses(self._clock.now_us, settings.retention)
-        self._calls = calls = Calls(
+        self.calls = calls = Calls(
             admission,
-            Books(self._clock, self.purse, self.journal, self.drain),
+            Books(self._clock, self.purse, self.journal, self.drain, self.sent),
             self.pool,
             Bounds(settings.body_bytes_max, settings.answer_bytes_max),
             kept,
@@ -182,9 +185,12 @@ class Engine:
         check_account(entry)
 
         def handle(request: GatewayRequest) -> Awaitable[None]:
-            return self._calls.run(CHAT_ENDPOINT, request, entry)
+            return self.calls.run(CHAT_ENDPOINT, request, entry)
 
-        return InsideRequest(handle, app=app, body=body, request_id=request_id, ip=ip)
+        started_us = self._clock.now_us()
+        return InsideRequest(
+            handle, app=app, body=body, request_id=request_id, started_us=started_us, ip=ip
+        )
 
     def held_nanos(self, window: Window) -> int:
         """What running calls hold in a window, and ended ones owe it that is not posted."""

@@ -37,13 +37,14 @@ class InsideRequest(GatewayRequest):
         app: str,
         body: bytes,
         request_id: str,
+        started_us: int,
         ip: str,
     ) -> None:
         head = Head("POST", CALLED_PATH, b"", {}, keep_alive=True, ip=ip)
         head.app, head.is_json = app, True
         # Of a connection it has but the loop: whatever would write to one is told anew below.
         nowhere = SimpleNamespace(loop=asyncio.get_running_loop())
-        super().__init__(cast("GatewayProtocol", nowhere), head, request_id, handler)
+        super().__init__(cast("GatewayProtocol", nowhere), head, request_id, started_us, handler)
         self.body, self.more_body = body, False
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0

@@ -27,6 +27,7 @@ import structlog
 
 from latchgate.domain.errors import LedgerUnavailable
 from latchgate.fibers import Wait
+from latchgate.observe.histogram import SYNC_BUCKETS_S, Histogram
 from latchgate.storage.journal_file import (
     CloseRecord,
     OpenRecord,
@@ -88,6 +89,8 @@ class Journal:
         self.on_synced: Callable[[], None] = _ignore
         #: Called on the loop when the disk has failed, after those who waited were told.
         self.on_failed: Callable[[], None] = _ignore
+        #: How long the disk took, in seconds; each sync may serve many calls.
+        self.syncs = Histogram(SYNC_BUCKETS_S)
         self._start(self._begin_segment(0, 0), 0)
 
     @property
@@ -220,7 +223,9 @@ class Journal:
                     self._tell(self._on_safe, written)
                     sync = synced < written and time.monotonic() >= sync_due_s
                 if sync or is_last:
+                    begun_s = time.monotonic()
                     os.fdatasync(file)
+                    self.syncs.add(time.monotonic() - begun_s)
                     synced = written
                     sync_due_s = time.monotonic() + (self._interval_s or 0.0)
                     self._tell(self._on_synced, synced)

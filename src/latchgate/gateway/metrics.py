@@ -1,6 +1,7 @@
 """What a serving process knows of itself, when somebody asks: one scrape's figures.
 
-Everything is read where it stands already: nothing is counted for it while a call runs.
+Nearly everything is read where it stands already: all that is counted while a call runs is when it
+goes to its upstream, and where it came in.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from latchgate import __version__
 from latchgate.clock import SECOND_US
-from latchgate.observe.metrics import LAG_BUCKETS_S, Histogram, Readings, Tally
+from latchgate.observe.histogram import LAG_BUCKETS_S, Histogram
+from latchgate.observe.metrics import Readings, Tally
 
 if TYPE_CHECKING:
     from latchgate.clock import Clock
@@ -68,6 +70,9 @@ class Metrics:
 
     def _read(self, readings: Readings) -> None:
         self._tally.read(readings)
+        for endpoint, count in self._engine.calls.opened.items():
+            readings.set("latchgate_endpoint_calls_total", count, endpoint)
+        readings.set_histogram("latchgate_before_upstream_seconds", self._engine.sent)
         for plane, refusals in (("api", self._engine.refusals), ("console", self.refusals)):
             for code, count in refusals.items():
                 readings.set("latchgate_refusals_total", count, plane, code)
@@ -97,6 +102,7 @@ class Metrics:
         journal, drain = self._engine.journal, self._engine.drain
         readings.set("latchgate_journal_unsynced_calls", drain.unsynced_calls)
         readings.set("latchgate_journal_unsynced_bytes", journal.unsynced_bytes)
+        readings.set_histogram("latchgate_journal_sync_seconds", journal.syncs)
         readings.set("latchgate_journal_failed_bool", journal.failure is not None)
         readings.set("latchgate_drain_unposted_calls", drain.waiting_calls)
         oldest_us = drain.oldest_ended_us

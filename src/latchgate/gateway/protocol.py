@@ -182,7 +182,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def _begin_known(self, head: Head, body: bytes) -> None:
         """Begin a request whose head has come before; the parser never sees it."""
         self._late_at_s = None
-        request = GatewayRequest(self, head, self.mint(self.door.clock.now_us()), self.door.handle)
+        now_us = self.door.clock.now_us()
+        request = GatewayRequest(self, head, self.mint(now_us), now_us, self.door.handle)
         request.body, request.more_body = body, False
         self.cycle = request
         self._begin(request)
@@ -211,10 +212,12 @@ class GatewayProtocol(HttpToolsProtocol):
             self._make_scope()
             super().on_headers_complete()
             return
+        now_us = self.door.clock.now_us()
         request = GatewayRequest(
             self,
             self._make_head(path, query),
-            self.mint(self.door.clock.now_us()),
+            self.mint(now_us),
+            now_us,
             self._handler(),
             expects_continue=self.expect_100_continue,
         )

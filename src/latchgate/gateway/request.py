@@ -61,7 +61,7 @@ class GatewayRequest:
         "request_id",
         "response_complete",
         "response_started",
-        "started_s",
+        "started_us",
         "waiting_for_100_continue",
     )
 
@@ -70,6 +70,7 @@ class GatewayRequest:
         protocol: GatewayProtocol,
         head: Head,
         request_id: str,
+        started_us: int,
         handler: Callable[[GatewayRequest], Awaitable[None]],
         *,
         expects_continue: bool = False,
@@ -82,7 +83,7 @@ class GatewayRequest:
         self.request_id = request_id
         self.head = head
         self.headers = head.headers
-        self.started_s = protocol.loop.time()
+        self.started_us = started_us
         #: Header lines that say what is left of the account's rates.
         self.rate_lines = b""
         #: Header lines that its dialect of the API adds to every answer.
@@ -325,7 +326,7 @@ class GatewayRequest:
         self._protocol.transport.close()
 
     def _processing_ms(self) -> int:
-        return int((self._protocol.loop.time() - self.started_s) * 1000)
+        return (self._protocol.door.clock.now_us() - self.started_us) // 1000
 
     def _closing(self) -> bytes:
         return b"" if self.keep_alive else b"connection: close\r\n"

@@ -5,18 +5,16 @@
     Refusals   how often each code was refused
     Readings   one scrape's figures, written in Prometheus's text format
 
-Nothing here runs while a call does: calls are counted from their close records after the drain has
-posted them, in a thread of the tally's own, and levels are read when somebody asks.
+Hardly anything here runs while a call does: calls are counted from their close records after the
+drain has posted them, in a thread of the tally's own, and levels are read when somebody asks.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
 from threading import Lock
 from typing import Protocol
 
@@ -29,16 +27,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from latchgate.observe.histogram import CALL_BUCKETS_S, Histogram
+
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 #: What a name may end in, less a counter's ``_total``: its unit.
 UNITS = (
     *("calls", "tokens", "refusals", "failures", "restarts", "connections"),
     *("nanousd", "seconds", "bytes", "bool", "info"),
 )
-#: Upper bounds of the buckets of a call's times, in seconds.
-CALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-#: And of the loop's lag.
-LAG_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SECOND_US = 1_000_000
 
 
@@ -87,6 +83,20 @@ METRICS = (
         "From a call's admission to the first byte of its answer, where there was one.",
     ),
     Definition(
+        "latchgate_before_upstream_seconds",
+        HISTOGRAM,
+        (),
+        "From a call's head to the moment at which it is sent to its upstream: its body, its "
+        "checks, its hold, and whatever it waited for. With the journal's syncs, this is what "
+        "Latchgate adds.",
+    ),
+    Definition(
+        "latchgate_endpoint_calls_total",
+        COUNTER,
+        ("endpoint",),
+        "Calls that were let in, by the endpoint that they came to.",
+    ),
+    Definition(
         "latchgate_refusals_total",
         COUNTER,
         ("plane", "code"),
@@ -119,6 +129,13 @@ METRICS = (
         GAUGE,
         (),
         "What the journal has to write and sync, those of calls that have begun included.",
+    ),
+    Definition(
+        "latchgate_journal_sync_seconds",
+        HISTOGRAM,
+        (),
+        "How long the disk took to make charges durable; one sync serves all calls that end "
+        "meanwhile.",
     ),
     Definition(
         "latchgate_journal_failed_bool",
@@ -231,31 +248,6 @@ class Ended(Protocol):
     def first_byte_us(self) -> int | None: ...  # noqa: D102
     @property
     def ended_us(self) -> int: ...  # noqa: D102
-
-
-class Histogram:
-    """Counts values by bucket. For one thread at a time."""
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def add(self, value: float) -> None:
-        """Count a value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    @property
-    def buckets(self) -> list[tuple[str, float]]:
-        """Each bound with how many values are at most that."""
-        names = [*map(str, self._bounds), "+Inf"]
-        return [(name, float(n)) for name, n in zip(names, accumulate(self._counts), strict=True)]
-
-    @property
-    def sum(self) -> float:
-        """All values added up."""
-        return self._sum
 
 
 class Readings:
