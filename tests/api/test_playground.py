@@ -115,7 +115,7 @@ def _calls(browser: httpx.Client) -> list[dict[str, Any]]:
 
 def _until_noted(browser: httpx.Client, outcome: str) -> dict[str, Any]:
     """The account's only call, once it has ended so."""
-    for _ in range(200):
+    for _ in range(1200):
         if calls := _calls(browser):
             assert [call["outcome"] for call in calls] == [outcome]
             return calls[0]

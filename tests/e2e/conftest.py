@@ -14,7 +14,7 @@ from tests.conftest import one_model
 from tests.support.server import ROOT, ServerProcess
 
 #: How long a page may take to show something: a busy machine is slow, not wrong.
-EXPECT_TIMEOUT_MS = 30_000
+EXPECT_TIMEOUT_MS = 60_000
 SCREENSHOTS = ROOT / "build" / "screenshots"
 #: Flags for a machine without a graphics card and without a way out to the network.
 _FLAGS = [

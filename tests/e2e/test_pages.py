@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.e2e.conftest import EXPECT_TIMEOUT_MS
 from tests.e2e.test_story import (
     PASSWORD,
     ask,
@@ -52,7 +53,7 @@ def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[tuple[Bro
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(EXPECT_TIMEOUT_MS)
     yield context, f"{theme}-{width}"
     context.close()
 

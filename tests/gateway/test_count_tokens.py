@@ -106,7 +106,7 @@ async def test_a_question_ends_with_its_client(tmp_path: Path) -> None:
         asking = asyncio.create_task(_count(gateway))
         await _begun(gateway)
         asking.cancel()
-        await asyncio.wait_for(gateway.model_server.heard_hang_up.wait(), 10)
+        await asyncio.wait_for(gateway.model_server.heard_hang_up.wait(), 60)
         await _quiet(gateway)
 
 
@@ -118,7 +118,7 @@ async def test_a_question_ends_with_its_key(tmp_path: Path) -> None:
         await _begun(gateway)
         assert gateway.key is not None
         await gateway.api_keys.revoke(ACCOUNT, gateway.key.view.id, CALLER)
-        reply = await asyncio.wait_for(asking, 10)
+        reply = await asyncio.wait_for(asking, 60)
         assert reply.status == 401
         assert error_of(reply)["type"] == "authentication_error"
         await _quiet(gateway)

@@ -278,7 +278,7 @@ async def test_a_client_that_hangs_up_pays_for_what_had_arrived(tmp_path: Path) 
         writer.write(head.encode() + data)
         await reader.readuntil(b"two ")
         writer.close()
-        await asyncio.wait_for(gateway.model_server.heard_hang_up.wait(), 10)
+        await asyncio.wait_for(gateway.model_server.heard_hang_up.wait(), 60)
         journal = gateway.engine.journal
         while gateway.directory.running_calls or journal._waiting:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.002)

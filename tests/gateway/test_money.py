@@ -32,7 +32,7 @@ TERMS = ModelTerms(100_000, 20_000, 400_000)
 async def _settled(gateway: Gateway) -> None:
     """Wait until no call runs, nothing is held, and every charge is synced and posted."""
     drain = gateway.engine.drain
-    for _ in range(500):
+    for _ in range(6000):
         if gateway.engine.purse.held_nanos_all() == 0 and not _running(gateway):
             await drain.flush()
             if not drain.waiting_calls:

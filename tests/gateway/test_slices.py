@@ -77,7 +77,7 @@ async def test_a_long_stream_holds_more_ahead_of_what_passes(tmp_path: Path) -> 
         typist = gateway.model_server.behaviour = Typist(900)
         call = asyncio.create_task(gateway.chat(stream=True, max_tokens=1000))
         await typist.at_end.wait()
-        for _ in range(200):
+        for _ in range(6000):
             if _held(gateway) == 1000 * TOKEN:
                 break
             await asyncio.sleep(0.01)

@@ -42,7 +42,7 @@ async def ask(gateway: Gateway, asked: Question | None = None) -> list[Any]:
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait for something that is about to happen."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not is_so():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
 
