@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from latchgate.domain.money import format_usd
 from tests.e2e.test_pages import picture
 from tests.e2e.test_story import ask, client, sign_up
+from tests.support import outbox
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -26,20 +24,6 @@ def _plain_key(page: Page, server: ServerProcess) -> str:
     secret = page.locator("#secret").text_content() or ""
     page.get_by_role("button", name="Done").click()
     return secret
-
-
-def _mails(data: Path, to: str, subject: str, wanted: int) -> list[str]:
-    """The texts of the mails to somebody, once there are so many."""
-    for _ in range(300):
-        found = []
-        for path in sorted((data / "outbox").glob("*.eml")):
-            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            if (message["To"], message["Subject"]) == (to, subject):
-                found.append(message.get_content())
-        if len(found) >= wanted:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{len(found)} mails came")
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "plain"])
@@ -64,7 +48,8 @@ def test_a_limit_that_runs_low_is_told_of_and_dismissed(
     for width in (390, 1440):
         page.set_viewport_size({"width": width, "height": 900})
         picture(page, screenshots, f"home-alert-{javascript}-{width}")
-    (mail,) = _mails(server.data, address, "Your account's limit runs low", 1)
+    subject = "Your account's limit runs low"
+    (mail,) = outbox.until(lambda: outbox.texts_to(server.data, address, subject))
     assert "50 % of your account's limit for the day" in mail
 
     alerts.get_by_role("button", name="Dismiss").click()

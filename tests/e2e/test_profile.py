@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import json
 import re
-import time
 from pathlib import Path
 
 import openai
@@ -15,21 +12,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.test_security import give_password
 from tests.e2e.test_story import ask, client, create_key, press_done, sign_up
+from tests.support import outbox
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
 
 def link_in_mail(data: Path, to: str) -> str:
-    """The link of a mail about a change of address."""
-    for _ in range(100):
-        for path in sorted((data / "outbox").glob("*.eml"), reverse=True):
-            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            found = re.search(r"http://\S+/email-change\?\S+", message.get_content())
-            if message["To"] == to and found:
-                return found.group()
-        time.sleep(0.05)
-    raise AssertionError("no mail came")
+    """The link of the newest mail about a change of address."""
+    pattern = r"http://\S+/email-change\?\S+"
+    return outbox.until(lambda: re.findall(pattern, "\n".join(outbox.texts_to(data, to))))[0]
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "plain"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import re
-import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import openai
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.support import outbox
 from tests.support.server import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -265,12 +263,6 @@ def test_log_in_log_out_everywhere_and_a_forgotten_password(
 
 
 def mailed_link(data: Path, to: str) -> str:
-    """The link in the newest mail to somebody."""
-    for _ in range(100):
-        for path in sorted((data / "outbox").glob("*.eml"), reverse=True):
-            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            found = re.search(r"http://\S+", message.get_content())
-            if message["To"] == to and found:
-                return found.group()
-        time.sleep(0.05)
-    raise AssertionError("no mail came")
+    """The link of the newest mail about a forgotten password."""
+    pattern = r"http://\S+/reset\?\S+"
+    return outbox.until(lambda: re.findall(pattern, "\n".join(outbox.texts_to(data, to))))[0]
