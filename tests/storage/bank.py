@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -21,10 +20,10 @@ from latchgate.storage.budgets import CREDIT, find_window, get_credit_budget
 from latchgate.storage.journal_file import CloseRecord, OpenRecord
 from latchgate.storage.leases import open_epoch
 from latchgate.storage.ledger import open_account_books, open_platform_books, post_credit
-from latchgate.storage.schema import migrate
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.store import Store
 from tests.support import gateway
+from tests.support.sqlite import copy_empty_database
 
 ACCOUNT = "acct_test"
 EPOCH = "epo_test"
@@ -212,28 +211,12 @@ def _give(conn: Connection, account_id: str, amount_nanos: int, posting_id: str)
     )
 
 
-async def _empty_database() -> bytes:
-    """A database with the platform's books and nothing else; made once, then copied."""
-    if not _made:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "latchgate.db"
-            store = Store(path)
-            await store.write(migrate)
-            await store.write(open_platform_books)
-            store.close()
-            _made.append(path.read_bytes())
-    return _made[0]
-
-
-_made: list[bytes] = []
-
-
 @asynccontextmanager
 async def open_bank(folder: Path, *, credit_nanos: int = 1_000) -> AsyncIterator[Bank]:
     """A database with one account, its credit, and one open epoch."""
     path, url = folder / "latchgate.db", gateway.default_database_url()
     if not url:
-        path.write_bytes(await _empty_database())
+        await copy_empty_database(path)
     store = Store(path, url)
     try:
         if url:

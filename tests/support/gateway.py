@@ -36,6 +36,7 @@ from latchgate.storage.schema import migrate
 from latchgate.storage.store import Store
 from latchgate.upstream.connection import Deadlines
 from tests.support.model_server import ModelServer
+from tests.support.sqlite import copy_empty_database
 
 PEPPER = b"p" * 32
 CALLER = Caller(actor="test")
@@ -274,7 +275,10 @@ async def _build(
     queued_calls_max: int,
     trusted_proxies: frozenset[str],
 ) -> Gateway:
-    store = Store(folder / "latchgate.db", database_url)
+    database = folder / "latchgate.db"
+    if not database_url and not database.exists():
+        await copy_empty_database(database)
+    store = Store(database, database_url)
     journal_folder = folder / "journal"
     journal_folder.mkdir(exist_ok=True)
     await store.write(migrate)
