@@ -26,6 +26,7 @@ from latchgate.gateway.metrics import Metrics
 from latchgate.gateway.rates import RateTerms
 from latchgate.gateway.traces import Traces
 from latchgate.services.accounts import Accounts
+from latchgate.services.admin_keys import AdminKeys
 from latchgate.services.alerts import Alerts
 from latchgate.services.api_keys import APIKeys
 from latchgate.services.audit import AuditReport
@@ -246,6 +247,7 @@ class _People(TypedDict):
     """The services about who people are."""
 
     accounts: Accounts
+    admin_keys: AdminKeys
     rescues: Rescues
     logins: Logins
     password_changes: PasswordChanges
@@ -279,6 +281,7 @@ def _people(parts: _Parts, mail: Mail, billing: Billing, in_flight: InFlight) ->
             logins,
             on_account_changed,
         ),
+        admin_keys=AdminKeys(store, clock, parts.pepper, throttles, notices),
         rescues=Rescues(store, clock, notices),
         logins=logins,
         password_changes=PasswordChanges(

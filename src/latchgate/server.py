@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,6 +21,7 @@ from latchgate.app import World, open_world
 from latchgate.console import STATIC, build_routers, render_error
 from latchgate.domain.errors import Conflict
 from latchgate.embedded import Embedded
+from latchgate.http.admin import admin_api
 from latchgate.http.application import build_application
 from latchgate.http.control import ControlSocket
 
@@ -130,7 +132,7 @@ def _config(world: World, health: Health) -> uvicorn.Config:
     server = world.settings.server
     application = build_application(
         world.services,
-        routers=build_routers(),
+        routers=[*build_routers(), admin_api(partial(commands.run, world))],
         render_error=render_error,
         static=STATIC,
         health=health,

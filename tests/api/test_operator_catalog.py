@@ -112,6 +112,22 @@ async def test_an_upstreams_key_is_written_and_never_shown(management: Managemen
     assert "with a key" in pages[2]
 
 
+async def test_an_upstream_is_disabled_for_a_while(management: Management) -> None:
+    operator, catalog = await operator_of(management), management.world.services.catalog
+    switch = f"{UPSTREAMS}/switch"
+    off = await operator.post(switch, data={"name": "lab", "to": "off"}, follow_redirects=True)
+    assert "its models are not on offer" in off.text
+    assert await catalog.list_models() == []
+    assert "m" not in management.world.directory.models
+    assert "Upstream disabled" in (await operator.get(MODELS)).text
+    assert "m</code>" not in (await operator.get("/prices")).text
+    change = await operator.get(f"{UPSTREAMS}/change", params={"name": "lab"})
+    assert "Enable upstream" in change.text
+    await operator.post(switch, data={"name": "lab", "to": "on"})
+    assert [view.name for view in await catalog.list_models()] == ["m"]
+    assert "m" in management.world.directory.models
+
+
 async def test_an_upstream_that_models_need_stays(management: Management) -> None:
     operator = await operator_of(management)
     kept = await operator.post(f"{UPSTREAMS}/remove", data={"name": "lab"})

@@ -47,6 +47,7 @@ async def _address(management: Management, path: str) -> str:
     names = {
         "account_id": account.account_id,
         "batch_id": "cbt_00000000000000000000000000",
+        "key_id": "adm_00000000000000000000000000",
         "name": "lab" if "upstream" in path else "m",
     }
     return path.format(**names)

@@ -16,7 +16,7 @@ __all__ = ["look"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
-PAGES = ("accounts", "billing", "models", "upstreams", "books", "health")
+PAGES = ("accounts", "billing", "models", "upstreams", "books", "health", "api")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,34 @@ def test_an_operator_runs_the_audit_and_reads_how_the_server_is(
     context.close()
 
 
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
+def test_an_operator_makes_an_admin_key_uses_it_and_revokes_it(
+    browser: Browser, office: ServerProcess, *, has_javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    name = f"Desk {has_javascript}"
+    log_in(page, office, OPERATOR)
+    page.get_by_role("link", name="API", exact=True).first.click()
+    form = page.get_by_role("region", name="Make an admin key")
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("accounts:").check()
+    form.get_by_role("button", name="Make key").click()
+    secret = page.locator("#admin-key").inner_text()
+    asked = page.request.get(
+        f"{office.url}/api/admin/key", headers={"authorization": f"Bearer {secret}"}
+    )
+    assert asked.json()["scopes"] == ["read", "accounts"]
+    page.get_by_role("link", name="Done").click()
+    expect(page.get_by_role("region", name="Keys")).to_contain_text("127.0.0.1")
+    assert secret not in page.content()
+    page.get_by_role("link", name=f"Revoke {name}").click()
+    page.get_by_role("button", name="Revoke key").click()
+    expect(page.get_by_text("its next request is refused")).to_be_visible()
+    assert page.get_by_role("link", name=f"Revoke {name}").count() == 0
+    context.close()
+
+
 def test_the_operators_pages_fit_and_are_pictured(
     look: tuple[BrowserContext, str], office: ServerProcess, screenshots: Path
 ) -> None:
@@ -131,6 +159,11 @@ def test_the_operators_pages_fit_and_are_pictured(
     for path in PAGES:
         page.goto(f"{office.url}/operator/{path}")
         picture(page, screenshots, f"operator-{path}-{name}")
+    office.cli("admin-key", "create", OPERATOR, "--scope", "read", "--name", "A long name of a key")
+    page.goto(f"{office.url}/operator/api")
+    page.get_by_label("Name").fill("Provisioner of the shop")
+    page.get_by_role("button", name="Make key").click()
+    picture(page, screenshots, f"operator-api-made-{name}")
     page.goto(f"{office.url}/operator/accounts?q={ADA}")
     page.get_by_role("region", name="Found").get_by_role("link", name=ADA).click()
     picture(page, screenshots, f"operator-account-{name}")

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.policy import SMTP
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from latchgate import commands
 from latchgate.app import World, open_world
 from latchgate.config import Settings
 from latchgate.config.settings import (
@@ -22,6 +24,7 @@ from latchgate.config.settings import (
     StripeSettings,
 )
 from latchgate.console import STATIC, build_routers, render_error
+from latchgate.http.admin import admin_api
 from latchgate.http.application import build_application
 from latchgate.services.catalog import ModelTerms
 from tests.support.http_application import page_of
@@ -90,7 +93,11 @@ async def running_management(
         terms=ModelTerms(100_000, 20_000, 400_000),
     )
     app = build_application(
-        world.services, routers=[], render_error=page_of, static=None, health=lambda: True
+        world.services,
+        routers=[_admin(world)],
+        render_error=page_of,
+        static=None,
+        health=lambda: True,
     )
     management = Management(world, app)
     try:
@@ -110,12 +117,16 @@ async def running_console(
     async with opened as management:
         management.app = build_application(
             management.world.services,
-            routers=build_routers(),
+            routers=[*build_routers(), _admin(management.world)],
             render_error=render_error,
             static=STATIC,
             health=lambda: True,
         )
         yield management
+
+
+def _admin(world: World) -> APIRouter:
+    return admin_api(partial(commands.run, world))
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from latchgate.cli import document as cli_document
 from latchgate.config import document as config_document
 from latchgate.config.settings import ALL
 from latchgate.domain import errors
+from latchgate.http.admin import ROUTES
 from latchgate.observe import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,14 @@ def test_every_metric_that_a_document_names_is_there() -> None:
 def test_every_verb_can_be_typed() -> None:
     typed = {name.replace(" ", ".") for name, _ in cli_document.commands()}
     assert set(commands.VERBS) <= typed
+
+
+def test_every_route_of_the_admin_api_is_documented() -> None:
+    written = (DOCS / "management-api.md").read_text()
+    for route in ROUTES:
+        verb, path = route.verb.replace(".", " "), route.path.replace(":path", "")
+        row = f"| `{route.method} {path}` | `{route.scope}` | `{verb}` | {route.says} |"
+        assert row in written, row
 
 
 def test_every_option_says_what_it_does() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latchgate.domain.ids import is_id, new_id
+from latchgate.domain.ids import id_of, is_id, new_id
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 NOW_US = 1_790_000_000_000_000
@@ -95,3 +95,15 @@ def test_what_is_no_id_is_known(text: str) -> None:
 @given(st.text())
 def test_any_text_is_an_id_or_not_without_an_exception(text: str) -> None:
     assert is_id(text) is (re.fullmatch(rf"[a-z]{{2,8}}_[{CROCKFORD}]{{26}}", text) is not None)
+
+
+def test_the_id_of_a_name_is_always_the_same_and_of_another_another() -> None:
+    found = id_of("pst", "adm_1 order 7")
+    assert is_id(found)
+    assert found == id_of("pst", "adm_1 order 7")
+    others = {
+        id_of("pst", "adm_1 order 8"),
+        id_of("pst", "adm_2 order 7"),
+        id_of("cbt", "adm_1 order 7"),
+    }
+    assert len(others | {found}) == 4

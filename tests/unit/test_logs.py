@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from latchgate.domain.secrets import mint_key, mint_token
+from latchgate.domain.secrets import ADMIN_PREFIX, mint_key, mint_token
 from latchgate.observe import logs
 
 
@@ -56,6 +56,13 @@ def test_no_secret_is_written_wherever_it_stands(line_format: str) -> None:
     assert "hunter2" not in written
     assert "opaque-value" not in written
     assert key.public_id in written, "the public id is how an operator finds the key"
+
+
+def test_an_admin_keys_public_id_is_all_that_is_written_of_it() -> None:
+    stream, key = _configured(), mint_key(ADMIN_PREFIX)
+    structlog.get_logger("latchgate.test").info(f"key {key.text} was refused")
+    assert f"lg-admin-{key.public_id}…" in stream.getvalue()
+    assert key.text[21:41] not in stream.getvalue()
 
 
 @pytest.mark.parametrize("line_format", ["json", "console"])

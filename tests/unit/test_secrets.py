@@ -13,10 +13,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from latchgate.domain.secrets import (
+    ADMIN_PREFIX,
     KEY_CHARS,
     KEY_PREFIX,
     MintedKey,
     digest,
+    is_admin_key,
     masked,
     mint_key,
     mint_token,
@@ -184,3 +186,15 @@ def test_a_key_in_hand_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         key.text = "other"  # type: ignore[misc]
     assert key.text == KEY
+
+
+def test_an_admin_key_cannot_be_taken_for_an_accounts_key_nor_the_other_way_round() -> None:
+    admin, key = mint_key(ADMIN_PREFIX).text, mint_key().text
+    assert is_admin_key(admin)
+    assert public_id_of(admin) is None
+    assert not is_admin_key(key)
+    # Not with the other's prefix either: the checksum is over the prefix, too.
+    assert public_id_of(KEY_PREFIX + admin.removeprefix(ADMIN_PREFIX)) is None
+    assert not is_admin_key(ADMIN_PREFIX + key.removeprefix(KEY_PREFIX))
+    assert not is_admin_key(admin[:-1])
+    assert not is_admin_key(admin + "\n")

@@ -10,6 +10,9 @@ from latchgate.cli.output import print_facts, print_json, print_line, print_tabl
 from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place, read_secret
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's e-mail address.")]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="ID", help="What is older than this one.")
+]
 
 account = typer.Typer(help="Accounts: make, look at, suspend and resume them.")
 invite = typer.Typer(help="Invitations, for when sign-up is by invitation.")
@@ -81,6 +84,65 @@ def account_list(
         ("email", "account_id", "state", "is_operator", "created_at"),
         when_empty="There are no accounts yet: latchgate account create EMAIL makes one.",
     )
+
+
+@account.command("find")
+def account_find(
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TEXT]", help="A part of an e-mail address, or an id; else every account."
+        ),
+    ] = "",
+    *,
+    before: Before = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Find accounts with what they have and use, newest first, fifty at a time."""
+    answer = Place(data, config, as_json).perform("account.find", q=asked, before=before)
+    if as_json:
+        return print_json(answer)
+    print_table(
+        answer["accounts"],
+        (
+            "email",
+            "account_id",
+            "state",
+            "credit_left_usd",
+            "spent_this_month_usd",
+            "last_used_at",
+            "created_at",
+        ),
+        when_empty="There is no such account.",
+    )
+    if answer["next"]:
+        print_line(f"Older ones: latchgate account find {asked} --before {answer['next']}")
+    return None
+
+
+@account.command("events")
+def account_events(
+    email: Email,
+    *,
+    before: Before = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List what was done with an account, and by whom, newest first, fifty at a time."""
+    answer = Place(data, config, as_json).perform("account.events", email=email, before=before)
+    if as_json:
+        return print_json(answer)
+    print_table(
+        answer["events"],
+        ("id", "at", "actor", "action", "target", "address"),
+        when_empty="Nothing was done with it.",
+    )
+    if answer["next"]:
+        print_line(f"Older ones: latchgate account events {email} --before {answer['next']}")
+    return None
 
 
 @account.command("suspend")

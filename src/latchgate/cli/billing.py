@@ -14,6 +14,12 @@ from latchgate.domain.redemption_codes import csv_of_codes
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; the account's owner reads it.")
 ]
+Once = Annotated[
+    str | None,
+    typer.Option(
+        "--once", metavar="NAME", help="Your own name for this: said again, it is done once."
+    ),
+]
 
 credit = typer.Typer(help="Credit: give it, put it right, and see what became of it.")
 code = typer.Typer(help="Redemption codes: make them in batches, and withdraw them.")
@@ -50,13 +56,14 @@ def credit_add(
     note: Annotated[
         str | None, typer.Option("--note", metavar="TEXT", help="Shown beside the posting.")
     ] = None,
+    once: Once = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Give an account credit."""
     place = Place(data, config, as_json)
-    answer = place.perform("credit.add", email=email, amount=amount, note=note)
+    answer = place.perform("credit.add", email=email, amount=amount, note=note, once=once)
     if as_json:
         return print_json(answer)
     return print_facts(answer, _BALANCES)
@@ -68,13 +75,14 @@ def credit_refund(
     amount: Annotated[str, typer.Argument(metavar="USD", help="Decimal US dollars: 5.00")],
     *,
     reason: Reason,
+    once: Once = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Give back what was charged. The charge stays on the books; the refund is a new posting."""
     place = Place(data, config, as_json)
-    answer = place.perform("credit.refund", email=email, amount=amount, reason=reason)
+    answer = place.perform("credit.refund", email=email, amount=amount, reason=reason, once=once)
     return print_json(answer) if as_json else print_facts(answer, _BALANCES)
 
 
@@ -89,13 +97,16 @@ def credit_correct(
     take: Annotated[
         str | None, typer.Option("--take", metavar="USD", help="How much is taken from it.")
     ] = None,
+    once: Once = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Put a wrong posting right by a new one. What is taken may leave the account below zero."""
     place = Place(data, config, as_json)
-    answer = place.perform("credit.correct", email=email, add=add, take=take, reason=reason)
+    answer = place.perform(
+        "credit.correct", email=email, add=add, take=take, reason=reason, once=once
+    )
     return print_json(answer) if as_json else print_facts(answer, _BALANCES)
 
 
@@ -154,13 +165,14 @@ def code_create(
     note: Annotated[
         str | None, typer.Option("--note", metavar="TEXT", help="Shown beside the posting.")
     ] = None,
+    once: Once = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Make a batch of codes, and print them as CSV. They are shown once, here, and never again."""
     answer = Place(data, config, as_json).perform(
-        "code.create", amount=amount, number=number, expires=expires, note=note
+        "code.create", amount=amount, number=number, expires=expires, note=note, once=once
     )
     if as_json:
         return print_json(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -35,6 +36,7 @@ _UPSTREAM_COLUMNS = (
     "name",
     "base_url",
     "has_credential",
+    "is_enabled",
     "speaks",
     "extra_fields",
     "calls_at_once",
@@ -54,6 +56,7 @@ _MODEL_COLUMNS = (
     "kind",
     "takes_images",
     "tier",
+    "is_offered",
     "context_tokens",
     "output_tokens_max",
     *_PRICE_COLUMNS,
@@ -130,6 +133,56 @@ def upstream_list(
         (*_UPSTREAM_COLUMNS, "created_at"),
         when_empty="There are no upstreams: latchgate upstream add NAME --base-url URL adds one.",
     )
+
+
+@upstream.command("test")
+def upstream_test(
+    name: UpstreamName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Ask a model server whether it is there and takes our key; exit 1 if not. It costs nothing."""
+    answer = Place(data, config, as_json).perform("upstream.test", name=name)
+    if as_json:
+        print_json(answer)
+    elif answer["works"]:
+        print_line(f"{name} works: it answers, and takes the key that it is called with.")
+    else:
+        print_line(f"{name} does not work: {answer['problem']}.")
+    if not answer["works"]:
+        raise typer.Exit(1)
+
+
+@upstream.command("key")
+def upstream_key(
+    name: UpstreamName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Call a model server with another key from now on; it is read from standard input."""
+    api_key = read_secret("api-key", from_stdin=not sys.stdin.isatty())
+    answer = Place(data, config, as_json).perform("upstream.key", name=name, api_key=api_key)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{name} is called with the new key from now on.")
+
+
+@upstream.command("disable")
+def upstream_disable(
+    name: UpstreamName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Take a model server's models off the list for a while; calls that run go on."""
+    answer = Place(data, config, as_json).perform("upstream.disable", name=name)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{name} is disabled: its models are not on offer.")
+
+
+@upstream.command("enable")
+def upstream_enable(
+    name: UpstreamName, *, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False
+) -> None:
+    """Put the models of a disabled model server on offer again."""
+    answer = Place(data, config, as_json).perform("upstream.enable", name=name)
+    if as_json:
+        return print_json(answer)
+    return print_line(f"{name} is enabled: its models are on offer again.")
 
 
 @upstream.command("remove")

@@ -17,7 +17,18 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from latchgate.cli import accounts, backups, bench, billing, catalog, keys, limits, server
+from latchgate.cli import (
+    accounts,
+    admin_keys,
+    backups,
+    bench,
+    billing,
+    catalog,
+    keys,
+    limits,
+    mails,
+    server,
+)
 from latchgate.cli.output import NobodyReads, print_error
 from latchgate.domain.errors import LatchgateError
 from latchgate.http.control_client import NotOurServer
@@ -45,14 +56,17 @@ def build() -> typer.Typer:
     app.command("status")(server.status)
     app.add_typer(accounts.account, name="account")
     app.add_typer(keys.key, name="key")
+    app.add_typer(admin_keys.admin_key, name="admin-key")
     app.add_typer(billing.credit, name="credit")
     app.add_typer(billing.code, name="code")
     app.add_typer(billing.payment, name="payment")
     app.add_typer(billing.statement, name="statement")
     app.add_typer(limits.limit, name="limit")
+    app.add_typer(mails.mail, name="mail")
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")
+    app.command("books")(server.books)
     app.command("audit")(server.audit)
     app.command("backup")(backups.backup)
     app.command("restore")(backups.restore)

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 config_app = typer.Typer(help="The configuration.")
 
+_BOOKS = (
+    "revenue_usd",
+    "charged_usd",
+    "given_usd",
+    "outstanding_usd",
+    "owed_usd",
+    "overrun_usd",
+    "loss_usd",
+    "accounts",
+)
+
 
 def serve(
     *,
@@ -93,6 +104,17 @@ def status(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = 
         print_facts(answer, ("running", "url", "pid", "version", "data_dir"))
     else:
         print_line(f"No server runs on {data}: latchgate serve starts one.")
+
+
+def books(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False) -> None:
+    """Show what the platform has earned, owes and bears, and what its postings add up to."""
+    answer = Place(data, config, as_json).perform("books")
+    if as_json:
+        return print_json(answer)
+    print_facts(answer, _BOOKS)
+    return print_table(
+        answer["postings"], ("kind", "count", "sum_usd"), when_empty="There are no postings yet."
+    )
 
 
 def audit(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False) -> None:

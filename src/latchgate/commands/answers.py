@@ -14,11 +14,15 @@ from latchgate.services.key_terms import facts_of
 if TYPE_CHECKING:
     from latchgate.domain.monthly_statements import Statement
     from latchgate.services.accounts import AccountView
+    from latchgate.services.admin_keys import AdminKeyView
+    from latchgate.services.audit_log import AuditEventView
     from latchgate.services.auto_top_ups import TopUpView
     from latchgate.services.billing import PostingView
     from latchgate.services.catalog import ModelView, UpstreamView
     from latchgate.services.key_states import KeyView
     from latchgate.services.limits import Standing
+    from latchgate.services.operations import PlatformBooks
+    from latchgate.services.operator_accounts import AccountLine
     from latchgate.services.payments import PaymentView
     from latchgate.services.redemption_codes import BatchView
 
@@ -37,6 +41,70 @@ def account(account: AccountView) -> Answer:
         "is_operator": account.is_operator,
         "is_premium_on": account.is_premium_on,
         "created_at": iso(account.created_us),
+    }
+
+
+def account_line(line: AccountLine) -> Answer:
+    """An account as it stands in a list, with what it has and uses."""
+    return {
+        "account_id": line.account_id,
+        "email": line.email,
+        "state": line.state,
+        "is_operator": line.is_operator,
+        **money("credit_left", line.credit_left_nanos),
+        **money("spent_this_month", line.spent_nanos),
+        "last_used_at": iso(line.last_used_us),
+        "created_at": iso(line.created_us),
+    }
+
+
+def event(event: AuditEventView) -> Answer:
+    """A line of the audit log, as an operator sees it."""
+    return {
+        "id": event.id,
+        "at": iso(event.at_us),
+        "actor": event.actor,
+        "action": event.action,
+        "target": event.target,
+        "address": event.ip,
+        "user_agent": event.user_agent,
+        "details": event.details,
+    }
+
+
+def admin_key(view: AdminKeyView) -> Answer:
+    """An operator's key; the secret is never part of it."""
+    return {
+        "id": view.id,
+        "name": view.name,
+        "masked": view.masked,
+        "email": view.email,
+        "scopes": list(view.scopes),
+        "state": view.state,
+        "created_at": iso(view.created_us),
+        "created_by": view.created_by,
+        "expires_at": iso(view.expires_us),
+        "revoked_at": iso(view.revoked_us),
+        "last_used_at": iso(view.last_used_us),
+        "last_used_from": view.last_used_ip,
+    }
+
+
+def books(books: PlatformBooks) -> Answer:
+    """The platform's side of the books."""
+    return {
+        **money("revenue", books.revenue_nanos),
+        **money("charged", books.charged_nanos),
+        **money("given", books.given_nanos),
+        **money("outstanding", books.outstanding_nanos),
+        **money("owed", books.owed_nanos),
+        **money("overrun", books.overrun_nanos),
+        **money("loss", books.loss_nanos),
+        "accounts": books.accounts,
+        "postings": [
+            {"kind": one.kind, "count": one.count, **money("sum", one.nanos)}
+            for one in books.postings
+        ],
     }
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.ids import id_of
+from latchgate.domain.people import CLI, Caller
 
 TEXT_CHARS_MAX = 4096
 COUNT_MAX = 10**12
+ONCE_CHARS_MAX = 255
+#: Rows of a page, unless as many are asked for as the services allow.
+ROWS_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Which account is meant: by its owner's e-mail, or by its id."""
+
+    email: str | None
+    account_id: str | None
 
 
 class Arguments:
-    """Each argument is taken once, by name; ``close`` refuses what nobody took."""
+    """Each argument is taken once, by name; ``close`` refuses what nobody took.
 
-    def __init__(self, values: Mapping[str, object]) -> None:
+    ``caller`` is who asks.
+    """
+
+    def __init__(self, values: Mapping[str, object], caller: Caller = CLI) -> None:
+        self.caller = caller
         self._values = {name: value for name, value in values.items() if value is not None}
 
     def text(self, name: str) -> str:
@@ -33,6 +51,23 @@ class Arguments:
                 f"{name} must be text of at most {TEXT_CHARS_MAX} characters.", param=name
             )
         return value
+
+    def whose(self) -> Whose:
+        """The account that is meant, which must be named in one of the two ways."""
+        account_id = self.find_text("account_id")
+        return Whose(self.text("email") if account_id is None else None, account_id)
+
+    def find_once(self, prefix: str) -> str | None:
+        """The id of what is made once under the caller's own name for it, if he gives one."""
+        once = self.find_text("once")
+        if once is None:
+            return None
+        if not 0 < len(once) <= ONCE_CHARS_MAX or not once.isprintable():
+            raise InvalidRequest(
+                f"A key for doing something once has 1 to {ONCE_CHARS_MAX} printable characters.",
+                param="once",
+            )
+        return id_of(prefix, f"{self.caller.actor} {once}")
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts; none is an empty one."""
@@ -64,6 +99,10 @@ class Arguments:
         raise InvalidRequest(
             f"{name} must be a whole number from {least} to {COUNT_MAX}.", param=name
         )
+
+    def rows(self) -> int:
+        """How many rows a page has."""
+        return self.find_count("limit") or ROWS_SHOWN
 
     def count(self, name: str) -> int:
         """A whole number above zero that must be there."""

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from latchgate.commands import answers
+from latchgate.commands.accounts import find, find_open, with_balances
 from latchgate.commands.answers import Answer
+from latchgate.commands.arguments import ROWS_SHOWN
 from latchgate.domain.errors import InvalidRequest
 from latchgate.domain.money import parse_usd
-from latchgate.domain.people import CLI
 from latchgate.domain.redemption_codes import end_of_day_us
 from latchgate.services.statement_csv import csv_of
 
@@ -20,99 +21,90 @@ if TYPE_CHECKING:
     from latchgate.services.auto_top_ups import TopUpView
     from latchgate.services.billing import PostingView
 
-ROWS_SHOWN_MAX = 50
-
-
-async def with_balances(world: World, account: AccountView) -> Answer:
-    """An account and its money."""
-    balances = await world.services.billing.balances(account.account_id)
-    return {
-        **answers.account(account),
-        **answers.money("credit", balances.credit_nanos),
-        **answers.money("spent", balances.spent_nanos),
-        **answers.money("held", balances.held_nanos),
-        **answers.money("credit_line", balances.credit_line_nanos),
-        **answers.money("available", balances.available_nanos),
-    }
-
 
 async def _posted(world: World, account: AccountView, posting: PostingView) -> Answer:
     return {**await with_balances(world, account), "posting": answers.posting(posting)}
 
 
 async def _credit_add(world: World, args: Arguments) -> Answer:
-    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"))
-    note = args.find_text("note") or ""
+    whose, amount_nanos = args.whose(), parse_usd(args.text("amount"))
+    note, posting_id = args.find_text("note") or "", args.find_once("pst")
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find_open(world, whose)
     posting = await world.services.billing.add_credit(
-        account.account_id, amount_nanos, note=note, caller=CLI
+        account.account_id, amount_nanos, note=note, caller=args.caller, posting_id=posting_id
     )
     return await _posted(world, account, posting)
 
 
 async def _credit_refund(world: World, args: Arguments) -> Answer:
-    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"))
-    reason = args.text("reason")
+    whose, amount_nanos = args.whose(), parse_usd(args.text("amount"))
+    reason, posting_id = args.text("reason"), args.find_once("pst")
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find_open(world, whose)
     posting = await world.services.billing.refund(
-        account.account_id, amount_nanos, reason=reason, caller=CLI
+        account.account_id, amount_nanos, reason=reason, caller=args.caller, posting_id=posting_id
     )
     return await _posted(world, account, posting)
 
 
 async def _credit_correct(world: World, args: Arguments) -> Answer:
-    email, reason = args.text("email"), args.text("reason")
+    whose, reason = args.whose(), args.text("reason")
     add, take = args.find_text("add"), args.find_text("take")
+    posting_id = args.find_once("pst")
     args.close()
     if (add is None) == (take is None):
         raise InvalidRequest("A correction adds an amount or takes one: say which.", param="add")
-    amount_nanos = parse_usd(add) if add is not None else -parse_usd(take or "", param="take")
-    account = await world.services.accounts.get(email)
+    if add is not None:
+        amount_nanos = parse_usd(add, param="add")
+    else:
+        amount_nanos = -parse_usd(take or "", param="take")
+    account = await find_open(world, whose)
     posting = await world.services.billing.correct(
-        account.account_id, amount_nanos, reason=reason, caller=CLI
+        account.account_id, amount_nanos, reason=reason, caller=args.caller, posting_id=posting_id
     )
     return await _posted(world, account, posting)
 
 
 async def _credit_history(world: World, args: Arguments) -> Answer:
-    email, before = args.text("email"), args.find_text("before")
+    whose, before, limit = args.whose(), args.find_text("before"), args.rows()
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find(world, whose)
     postings, following = await world.services.billing.list_postings(
-        account.account_id, before=before, limit=ROWS_SHOWN_MAX
+        account.account_id, before=before, limit=limit
     )
     return {"postings": [answers.posting(posting) for posting in postings], "next": following}
 
 
 async def _credit_line(world: World, args: Arguments) -> Answer:
-    email, amount_nanos = args.text("email"), parse_usd(args.text("amount"), allow_zero=True)
+    whose, amount_nanos = args.whose(), parse_usd(args.text("amount"), allow_zero=True)
     args.close()
-    account = await world.services.accounts.get(email)
-    await world.services.limits.set_credit_line(account.account_id, amount_nanos, CLI)
+    account = await find_open(world, whose)
+    await world.services.limits.set_credit_line(account.account_id, amount_nanos, args.caller)
     return await with_balances(world, account)
 
 
 async def _code_create(world: World, args: Arguments) -> Answer:
     amount_nanos, number = parse_usd(args.text("amount")), args.count("number")
     expires, note = args.find_text("expires"), args.find_text("note") or ""
+    batch_id = args.find_once("cbt")
     args.close()
     made = await world.services.redemption_codes.create(
         amount_nanos,
         number,
         expires_us=None if expires is None else end_of_day_us(expires),
         note=note,
-        caller=CLI,
+        caller=args.caller,
+        batch_id=batch_id,
     )
     return {**answers.batch(made.view), "secrets": list(made.codes)}
 
 
 async def _code_list(world: World, args: Arguments) -> Answer:
-    before = args.find_text("before")
+    before, limit = args.find_text("before"), args.rows()
     args.close()
     found, following = await world.services.redemption_codes.list_batches(
-        before=before, limit=ROWS_SHOWN_MAX
+        before=before, limit=limit
     )
     return {"batches": [answers.batch(view) for view in found], "next": following}
 
@@ -120,23 +112,23 @@ async def _code_list(world: World, args: Arguments) -> Answer:
 async def _code_withdraw(world: World, args: Arguments) -> Answer:
     batch_id = args.text("id")
     args.close()
-    return answers.batch(await world.services.redemption_codes.withdraw(batch_id, CLI))
+    return answers.batch(await world.services.redemption_codes.withdraw(batch_id, args.caller))
 
 
 async def _statement_list(world: World, args: Arguments) -> Answer:
-    email, before = args.text("email"), args.find_text("before")
+    whose, before, limit = args.whose(), args.find_text("before"), args.rows()
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find(world, whose)
     found, following = await world.services.monthly_statements.list_statements(
-        account.account_id, before=before, limit=ROWS_SHOWN_MAX
+        account.account_id, before=before, limit=limit
     )
     return {"statements": [answers.statement(one) for one in found], "next": following}
 
 
 async def _statement_show(world: World, args: Arguments) -> Answer:
-    email, statement_id = args.text("email"), args.text("id")
+    whose, statement_id = args.whose(), args.text("id")
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find(world, whose)
     full = await world.services.monthly_statements.get(account.account_id, statement_id)
     return {
         **answers.statement(full.statement),
@@ -152,28 +144,28 @@ async def _statement_close(world: World, args: Arguments) -> Answer:
 
 
 async def _payment_list(world: World, args: Arguments) -> Answer:
-    email, before = args.text("email"), args.find_text("before")
+    whose, before, limit = args.whose(), args.find_text("before"), args.rows()
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find(world, whose)
     found, following = await world.services.payments.list_payments(
-        account.account_id, before=before, limit=ROWS_SHOWN_MAX
+        account.account_id, before=before, limit=limit
     )
     return {"payments": [answers.payment(view) for view in found], "next": following}
 
 
 async def _payment_auto(world: World, args: Arguments) -> Answer:
-    email = args.text("email")
+    whose = args.whose()
     args.close()
-    account = await world.services.accounts.get(email)
-    return {"email": email, **answers.top_up(await _top_up(world, account))}
+    account = await find(world, whose)
+    return {"email": account.email, **answers.top_up(await _top_up(world, account))}
 
 
 async def _payment_auto_off(world: World, args: Arguments) -> Answer:
-    email = args.text("email")
+    whose = args.whose()
     args.close()
-    account = await world.services.accounts.get(email)
-    await world.services.auto_top_ups.switch_off(account.account_id, CLI)
-    return {"email": email, **answers.top_up(await _top_up(world, account))}
+    account = await find_open(world, whose)
+    await world.services.auto_top_ups.switch_off(account.account_id, args.caller)
+    return {"email": account.email, **answers.top_up(await _top_up(world, account))}
 
 
 async def _top_up(world: World, account: AccountView) -> TopUpView | None:
@@ -182,7 +174,7 @@ async def _top_up(world: World, account: AccountView) -> TopUpView | None:
 
 async def _payment_held(world: World, args: Arguments) -> Answer:
     args.close()
-    found = await world.services.payments.list_held(limit=ROWS_SHOWN_MAX)
+    found = await world.services.payments.list_held(limit=ROWS_SHOWN)
     return {"payments": [answers.payment(view) for view in found]}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from latchgate.commands import answers
+from latchgate.commands.accounts import find, find_open
 from latchgate.commands.answers import Answer
-from latchgate.domain.people import CLI
 from latchgate.services.key_terms import TermsAsked
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 async def _create(world: World, args: Arguments) -> Answer:
-    email, name = args.text("email"), args.find_text("name") or ""
+    whose, name = args.whose(), args.find_text("name") or ""
     replace, at_once = args.flag("replace"), args.flag("now")
     terms = _terms(args)
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find_open(world, whose)
     new = await world.services.api_keys.create(
         account.account_id,
         name,
-        caller=CLI,
+        caller=args.caller,
         replace=replace,
         at_once=at_once,
         terms=world.services.key_terms.first(terms),
@@ -45,13 +45,13 @@ def _terms(args: Arguments) -> TermsAsked:
 async def _change_terms(world: World, args: Arguments) -> Answer:
     key_id, terms = args.text("id"), _terms(args)
     args.close()
-    return answers.key(await world.services.key_terms.change(None, key_id, terms, CLI))
+    return answers.key(await world.services.key_terms.change(None, key_id, terms, args.caller))
 
 
 async def _list(world: World, args: Arguments) -> Answer:
-    email = args.text("email")
+    whose = args.whose()
     args.close()
-    account = await world.services.accounts.get(email)
+    account = await find(world, whose)
     keys = await world.services.api_keys.list_keys(account.account_id)
     return {"keys": [answers.key(key) for key in keys]}
 
@@ -59,7 +59,7 @@ async def _list(world: World, args: Arguments) -> Answer:
 async def _revoke(world: World, args: Arguments) -> Answer:
     key_id = args.text("id")
     args.close()
-    await world.services.api_keys.revoke(None, key_id, CLI)
+    await world.services.api_keys.revoke(None, key_id, args.caller)
     return {"id": key_id, "state": "revoked"}
 
 

@@ -6,7 +6,7 @@ pages          landing access home playground usage quickstart api_keys api_key 
                alerts prices profile security second_factor passkeys activity
                payments monthly_statements
                operator_accounts operator_billing operator_books operator_models
-               operator_upstreams; operators.py says who may open them
+               operator_upstreams admin_keys; operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
@@ -21,6 +21,7 @@ from fastapi import APIRouter
 from latchgate.console import (
     access,
     activity,
+    admin_keys,
     alerts,
     api_key,
     api_keys,
@@ -56,7 +57,7 @@ def build_routers() -> list[APIRouter]:
         *(billing, limits, alerts, prices),
         *(payments, monthly_statements),
         *(operator_accounts, operator_billing, operator_books),
-        *(operator_models, operator_upstreams),
+        *(operator_models, operator_upstreams, admin_keys),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from latchgate.console.rendering import page, usd
+from latchgate.domain.people import ADMIN_KEY
 from latchgate.http.sessions import LoggedIn, services_of
 from latchgate.services.audit_log import AuditEventView
 from latchgate.services.devices import device_name
@@ -48,6 +49,8 @@ ACTIONS = {
     "key.terms": "Terms of the key changed",
     "key.new_use": "A new app or address used the key, told by mail",
     "key.used_after_revoke": "An ended key was tried, and refused",
+    "admin_key.create": "Admin key made",
+    "admin_key.revoke": "Admin key revoked",
     "notice.on": "A mail about the key switched on",
     "notice.off": "A mail about the key switched off",
     "session.open": "Logged in",
@@ -107,7 +110,7 @@ def who_did_it(event: AuditEventView, user_id: str) -> str:
         return "You"
     if event.actor.startswith("key_"):
         return "Your key"
-    is_operator = event.actor == "cli" or event.actor.startswith("usr_")
+    is_operator = event.actor == "cli" or event.actor.startswith(("usr_", f"{ADMIN_KEY}_"))
     return "The operator" if is_operator else "Somebody not logged in"
 
 

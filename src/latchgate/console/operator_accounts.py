@@ -15,7 +15,7 @@ from latchgate.console.operators import ConfirmedOperator, Operator
 from latchgate.console.rendering import page
 from latchgate.domain.errors import Conflict, InvalidRequest, LatchgateError
 from latchgate.domain.money import format_usd, parse_usd
-from latchgate.domain.people import CLI, Identity
+from latchgate.domain.people import ADMIN_KEY, CLI, Identity
 from latchgate.http.sessions import caller_of, services_of
 from latchgate.services.audit_log import AuditEventView
 from latchgate.services.devices import device_name
@@ -127,6 +127,8 @@ def _who(event: AuditEventView, owner: str) -> str:
         return "The command line"
     if event.actor.startswith("key_"):
         return "The key"
+    if event.actor.startswith(f"{ADMIN_KEY}_"):
+        return "An admin key"
     return "An operator" if event.actor.startswith("usr_") else "Somebody not logged in"
 
 

@@ -45,7 +45,7 @@ async def _models_page(
         "operator_models.html",
         identity=identity,
         status=error.status if error else 200,
-        models=await catalog.list_models(),
+        models=await catalog.list_models(with_disabled=True),
         upstreams=await catalog.list_upstreams(),
         typed=typed or {},
         kinds=KINDS,
@@ -150,7 +150,7 @@ async def remove(request: Request, identity: ConfirmedOperator) -> Response:
 
 
 async def _find(request: Request, name: str) -> ModelView:
-    for view in await services_of(request).catalog.list_models():
+    for view in await services_of(request).catalog.list_models(with_disabled=True):
         if view.name == name:
             return view
     raise NotFound("There is no such model on offer.")

@@ -120,6 +120,18 @@ async def set_key(request: Request, identity: ConfirmedOperator) -> Response:
     return RedirectResponse(f"{PATH}?notice=key", _SEE_OTHER)
 
 
+@router.post(f"{PATH}/switch")
+async def switch(request: Request, identity: ConfirmedOperator) -> Response:
+    """Take an upstream's models off the list for a while, or put them back on it."""
+    form = await read_form(request)
+    is_enabled = form.get("to") == "on"
+    await services_of(request).upstreams.set_enabled(
+        form.get("name", ""), is_enabled=is_enabled, caller=caller_of(request, identity)
+    )
+    notice = "enabled" if is_enabled else "disabled"
+    return RedirectResponse(f"{PATH}?notice={notice}", _SEE_OTHER)
+
+
 @router.post(f"{PATH}/remove")
 async def remove(request: Request, identity: ConfirmedOperator) -> Response:
     """Stop using an upstream."""

@@ -7,6 +7,7 @@ nothing but its age.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from functools import lru_cache
@@ -25,6 +26,15 @@ def new_id(prefix: str, now_us: int) -> str:
     """Make an id for the noun that ``prefix`` stands for; ``now_us`` is our clock's time."""
     random = os.urandom(_RANDOM_CHARS).translate(_DIGIT_OF).decode("ascii")
     return _head(prefix, now_us // 1000) + random
+
+
+def id_of(prefix: str, name: str) -> str:
+    """The id that belongs to a name: the same name has the same id, whenever and wherever.
+
+    So what is done under it a second time is found to be there. It says nothing of its age.
+    """
+    digits = hashlib.sha256(f"{prefix} {name}".encode()).digest()[: _TIME_CHARS + _RANDOM_CHARS]
+    return f"{prefix}_{digits.translate(_DIGIT_OF).decode('ascii')}"
 
 
 class IdMint:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 class Caller:
     """Who asks for a change, as the audit log keeps it.
 
-    ``actor`` is a user's id, an API key's id, ``cli`` for the operator's command line, or
-    ``anonymous`` before anybody has logged in.
+    ``actor`` is a user's id, an API key's or an admin key's id, ``cli`` for the operator's command
+    line, or ``anonymous`` before anybody has logged in.
     """
 
     actor: str
@@ -38,5 +38,8 @@ class Identity:
     has_second_factor: bool = False
     has_passkey: bool = False
 
+
+#: What an admin key's id begins with.
+ADMIN_KEY = "adm"
 
 CLI = Caller(actor="cli")

@@ -1,7 +1,9 @@
-"""The text of an API key, and what is kept of it.
+"""The text of a key, and what is kept of it.
 
     sk-lg-  4tQ9aB7cD1eF  9fK…(32)…2w  0aZ3xQ
     prefix  public id      secret       CRC-32 of all before it, base 62
+
+An operator's admin key is made in the same way, under a prefix of its own.
 
 The checksum refuses typos and junk without a look-up. The public id names the key in logs and
 lists. What is stored is HMAC-SHA-256 of the whole text under the server's pepper, which lives in
@@ -18,11 +20,14 @@ import zlib
 from dataclasses import dataclass
 
 KEY_PREFIX = "sk-lg-"
+ADMIN_PREFIX = "lg-admin-"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PUBLIC_CHARS, _SECRET_CHARS, _CHECK_CHARS = 12, 32, 6
 _BLOCK_BYTES = 64
-KEY_CHARS = len(KEY_PREFIX) + _PUBLIC_CHARS + _SECRET_CHARS + _CHECK_CHARS
-_SHAPE = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{KEY_CHARS - len(KEY_PREFIX)}}}", re.ASCII)
+_BODY_CHARS = _PUBLIC_CHARS + _SECRET_CHARS + _CHECK_CHARS
+KEY_CHARS = len(KEY_PREFIX) + _BODY_CHARS
+_SHAPE = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{_BODY_CHARS}}}", re.ASCII)
+_ADMIN_SHAPE = re.compile(rf"{ADMIN_PREFIX}[0-9A-Za-z]{{{_BODY_CHARS}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,10 @@ class MintedKey:
         return f"MintedKey({self.public_id})"
 
 
-def mint_key() -> MintedKey:
+def mint_key(prefix: str = KEY_PREFIX) -> MintedKey:
     """Make a key from the operating system's randomness (190 secret bits)."""
     public_id = _random_base62(_PUBLIC_CHARS)
-    body = KEY_PREFIX + public_id + _random_base62(_SECRET_CHARS)
+    body = prefix + public_id + _random_base62(_SECRET_CHARS)
     return MintedKey(text=body + _checksum(body), public_id=public_id)
 
 
@@ -56,6 +61,13 @@ def public_id_of(text: str) -> str | None:
     if not hmac.compare_digest(_checksum(body), text[-_CHECK_CHARS:]):
         return None
     return text[len(KEY_PREFIX) : len(KEY_PREFIX) + _PUBLIC_CHARS]
+
+
+def is_admin_key(text: str) -> bool:
+    """Whether a text has the shape and the checksum of an operator's key."""
+    if _ADMIN_SHAPE.fullmatch(text) is None:
+        return False
+    return hmac.compare_digest(_checksum(text[:-_CHECK_CHARS]), text[-_CHECK_CHARS:])
 
 
 def digest(text: str, pepper: bytes) -> bytes:

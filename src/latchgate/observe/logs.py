@@ -46,7 +46,7 @@ _QUIET_LOGGERS = (
 )
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # Our keys: the public id stays.
-    (re.compile(r"(sk-lg-[0-9A-Za-z]{0,12})[0-9A-Za-z_\-]*"), r"\1…"),
+    (re.compile(r"((?:sk-lg|lg-admin)-[0-9A-Za-z]{0,12})[0-9A-Za-z_\-]*"), r"\1…"),
     # Other services' keys.
     (re.compile(r"\bsk-(?!lg-)[0-9A-Za-z_\-]{12,}"), "sk-…"),
     (re.compile(r"\b(Bearer|Basic)\s+[^\s\"',;]+", re.IGNORECASE), rf"\1 {REDACTED}"),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.errors import Conflict, InvalidRequest
 from latchgate.domain.ids import is_id, new_id
 from latchgate.domain.money import AMOUNT_NANOS_MAX
 from latchgate.domain.windows import Window
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from latchgate.clock import Clock
     from latchgate.domain.people import Caller
+    from latchgate.storage.statements import AnyRow
     from latchgate.storage.store import Store
 
 PAGE_ROWS_MAX = 200
@@ -108,22 +109,37 @@ class Billing:
     ) -> PostingView:
         """Give an account credit. The same ``posting_id`` twice is one effect.
 
-        Raises InvalidRequest for an amount that is not positive or a note that is too long.
+        Raises InvalidRequest for an amount that is not positive or a note that is too long, and
+        Conflict ``idempotency_key_reused`` for a ``posting_id`` that another posting has.
         """
         check_amount(amount_nanos)
         check_note(note)
         return await self._post(account_id, amount_nanos, kind, note, caller, posting_id=posting_id)
 
     async def refund(
-        self, account_id: str, amount_nanos: int, *, reason: str, caller: Caller
+        self,
+        account_id: str,
+        amount_nanos: int,
+        *,
+        reason: str,
+        caller: Caller,
+        posting_id: str | None = None,
     ) -> PostingView:
         """Give back what was charged, with a reason that the owner reads. Raises InvalidRequest."""
         check_amount(amount_nanos)
         check_reason(reason)
-        return await self._post(account_id, amount_nanos, "refund", reason, caller)
+        return await self._post(
+            account_id, amount_nanos, "refund", reason, caller, posting_id=posting_id
+        )
 
     async def correct(
-        self, account_id: str, amount_nanos: int, *, reason: str, caller: Caller
+        self,
+        account_id: str,
+        amount_nanos: int,
+        *,
+        reason: str,
+        caller: Caller,
+        posting_id: str | None = None,
     ) -> PostingView:
         """Put right what was posted wrongly, by a posting of its own; below zero takes away.
 
@@ -132,7 +148,9 @@ class Billing:
         """
         check_amount(abs(amount_nanos))
         check_reason(reason)
-        return await self._post(account_id, amount_nanos, "correction", reason, caller)
+        return await self._post(
+            account_id, amount_nanos, "correction", reason, caller, posting_id=posting_id
+        )
 
     async def _post(
         self,
@@ -149,7 +167,7 @@ class Billing:
             posting_id or new_id("pst", now_us), kind, amount_nanos, now_us, note, caller.actor
         )
 
-        def transaction(conn: Connection) -> str:
+        def transaction(conn: Connection) -> tuple[PostingView, str]:
             is_new = rows.post_credit(
                 conn,
                 account_id=account_id,
@@ -160,24 +178,26 @@ class Billing:
                 now_us=now_us,
                 posting_id=posting.id,
             )
-            if is_new:
-                record(
-                    conn,
-                    at_us=now_us,
-                    account_id=account_id,
-                    caller=caller,
-                    action=_ACTIONS.get(kind, "credit.add"),
-                    target=posting.id,
-                    details={"amount_nanos": amount_nanos},
-                )
-            return get_credit_budget(conn, account_id)
+            if not is_new:
+                found = rows.get_posting(conn, posting.id)
+                return _same(found, account_id, posting), get_credit_budget(conn, account_id)
+            record(
+                conn,
+                at_us=now_us,
+                account_id=account_id,
+                caller=caller,
+                action=_ACTIONS.get(kind, "credit.add"),
+                target=posting.id,
+                details={"amount_nanos": amount_nanos},
+            )
+            return posting, get_credit_budget(conn, account_id)
 
-        budget_id = await self._store.write(transaction)
+        posted, budget_id = await self._store.write(transaction)
         if amount_nanos < 0:
             await self._on_debit(account_id, budget_id)
         else:
             self._on_credit()
-        return posting
+        return posted
 
     async def list_postings(
         self, account_id: str, *, before: str | None = None, limit: int = 50
@@ -190,6 +210,19 @@ class Billing:
         )
         page = [PostingView(*row) for row in found[:limit]]
         return page, page[-1].id if len(found) > limit else None
+
+
+def _same(found: AnyRow, account_id: str, asked: PostingView) -> PostingView:
+    """The posting that is there already, if it is the one that is asked for again."""
+    posted = PostingView(*found[1:])
+    terms = (account_id, asked.kind, asked.amount_nanos, asked.note)
+    if (found.account_id, posted.kind, posted.amount_nanos, posted.note) != terms:
+        raise Conflict(
+            "Another posting was made under this key. Ask for the very same again, or take a new "
+            "key for a new posting.",
+            code="idempotency_key_reused",
+        )
+    return posted
 
 
 def check_page(before: str | None, limit: int) -> None:

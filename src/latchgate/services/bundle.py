@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from latchgate.clock import Clock
     from latchgate.config import Settings
     from latchgate.services.accounts import Accounts
+    from latchgate.services.admin_keys import AdminKeys
     from latchgate.services.alerts import Alerts
     from latchgate.services.api_keys import APIKeys
     from latchgate.services.audit_log import AuditLog
@@ -50,6 +51,7 @@ class Services:
     clock: Clock
     accounts: Accounts
     operator_accounts: OperatorAccounts
+    admin_keys: AdminKeys
     rescues: Rescues
     logins: Logins
     password_changes: PasswordChanges

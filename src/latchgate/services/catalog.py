@@ -12,9 +12,7 @@ from latchgate.domain.errors import Conflict, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import CLI, Caller
 from latchgate.domain.prices import (
-    DEFAULT_TIER,
     PRIORITY_PERCENT_USUAL,
-    PRIORITY_TIER,
     share_of,
 )
 from latchgate.domain.upstream_urls import checked_base_url
@@ -32,6 +30,7 @@ from latchgate.services.catalog_rules import (
     check_tier,
     check_tokens,
 )
+from latchgate.services.price_versions import insert_prices
 from latchgate.storage import catalog as rows
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ class ModelView:
     kind: str
     takes_images: bool
     tier: str
+    #: Not while its upstream is disabled.
+    is_offered: bool
     context_tokens: int
     #: Zero for an embeddings model, which writes nothing.
     output_tokens_max: int
@@ -104,6 +105,7 @@ class UpstreamView:
     name: str
     base_url: str
     has_credential: bool
+    is_enabled: bool
     speaks: tuple[str, ...]
     extra_fields: tuple[str, ...]
     #: More wait in line; None: no bound.
@@ -133,9 +135,14 @@ class Catalog:
         self._on_changed = on_changed
         self._priority_percent = priority_percent
 
-    async def list_models(self) -> list[ModelView]:
-        """Every model on offer, by name, with its price of now."""
-        found = await self._store.read(rows.list_models, at_us=self._clock.now_us())
+    async def list_models(self, *, with_disabled: bool = False) -> list[ModelView]:
+        """Every model on offer, by name, with its price of now.
+
+        ``with_disabled`` also those whose upstream is disabled, for operators.
+        """
+        found = await self._store.read(
+            rows.list_models, at_us=self._clock.now_us(), with_disabled=with_disabled
+        )
         return [_model_view(row) for row in found]
 
     async def list_upstreams(self) -> list[UpstreamView]:
@@ -316,27 +323,6 @@ class Catalog:
         )
 
 
-def insert_prices(
-    conn: Connection,
-    model_id: str,
-    version: int,
-    terms: ModelTerms,
-    priority: ModelTerms,
-    now_us: int,
-) -> None:
-    """Give a model a price version, in force from now on: one row for either service tier."""
-    for service_tier, own in ((DEFAULT_TIER, terms), (PRIORITY_TIER, priority)):
-        rows.insert_price(
-            conn,
-            id=new_id("prc", now_us),
-            model_id=model_id,
-            version=version,
-            effective_from_us=now_us,
-            service_tier=service_tier,
-            **asdict(own),
-        )
-
-
 def _as_details(terms: ModelTerms, priority_percent: int) -> dict[str, object]:
     return {**asdict(terms), "priority_percent": priority_percent}
 
@@ -368,6 +354,7 @@ def _upstream_view(row: AnyRow) -> UpstreamView:
         name=row.name,
         base_url=row.base_url,
         has_credential=row.credential_sealed is not None,
+        is_enabled=row.disabled_us is None,
         speaks=tuple(json.loads(row.speaks)),
         extra_fields=tuple(json.loads(row.extra_fields)),
         calls_at_once=row.calls_at_once,
@@ -383,6 +370,7 @@ def _model_view(row: AnyRow) -> ModelView:
         kind=row.kind,
         takes_images=bool(row.takes_images),
         tier=row.tier,
+        is_offered=bool(row.is_offered),
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,
         input_picos=row.input_picos,

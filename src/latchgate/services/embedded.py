@@ -18,8 +18,9 @@ from latchgate.domain.endpoints import EMBEDDINGS, SPEAKS_EMBEDDED, SPEAKS_EMBED
 from latchgate.domain.errors import Conflict
 from latchgate.domain.ids import new_id
 from latchgate.domain.prices import PRIORITY_PERCENT_USUAL
-from latchgate.services.catalog import ModelTerms, insert_prices
+from latchgate.services.catalog import ModelTerms
 from latchgate.services.catalog_rules import as_spoken
+from latchgate.services.price_versions import insert_prices
 from latchgate.storage import catalog as rows
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class EmbeddedModels:
                 for row in rows.list_upstreams(conn)
                 if row.base_url.startswith(EMBEDDED_SCHEME)
             }
-            for row in rows.list_models(conn, at_us=now_us):
+            for row in rows.list_models(conn, at_us=now_us, with_disabled=True):
                 is_current = (row.upstream, row.name, row.context_tokens) in current
                 if row.upstream in own and not is_current:
                     rows.remove_model(conn, row.id, now_us=now_us)

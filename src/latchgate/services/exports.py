@@ -16,6 +16,7 @@ from latchgate.services import throttles as limits
 from latchgate.services.audit_log import record
 from latchgate.storage import (
     accounts,
+    admin_keys,
     alerts,
     api_keys,
     audit_events,
@@ -131,6 +132,7 @@ def _short(conn: Connection, identity: Identity) -> dict[str, Any]:
         "passkeys": lambda: passkey_rows.list_passkeys(conn, identity.user_id),
         "email_changes": lambda: email_change_rows.list_changes(conn, identity.user_id),
         "api_keys": lambda: api_keys.list_keys(conn, identity.account_id, limit=PAGE_ROWS),
+        "admin_keys": lambda: admin_keys.list_keys_of(conn, identity.user_id),
         "redeemed_codes": lambda: redemption_codes.list_redeemed(conn, identity.account_id),
         "key_uses": lambda: key_sightings.list_sightings(conn, identity.account_id),
         "muted_notices": lambda: key_sightings.list_muted_rows(conn, identity.account_id),

@@ -132,7 +132,7 @@ def check_models(conn: Connection, names: Iterable[str], *, at_us: int) -> None:
     wanted = sorted(names)
     if not wanted:
         return
-    offered = {row.name for row in list_models(conn, at_us=at_us)}
+    offered = {row.name for row in list_models(conn, at_us=at_us, with_disabled=True)}
     for name in wanted:
         if name not in offered:
             raise InvalidRequest(

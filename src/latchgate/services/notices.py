@@ -72,6 +72,13 @@ WORDS = {
             "that still have that one are refused."
         ),
     ),
+    "admin_key_made": (
+        "An admin key was made in your name",
+        (
+            "A key to the admin API was made that acts for you as an operator of this Latchgate. "
+            "If it was not you, revoke it at once in the console, under API."
+        ),
+    ),
     "email_left": (
         "Your e-mail address was changed",
         (

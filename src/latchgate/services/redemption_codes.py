@@ -88,13 +88,18 @@ class RedemptionCodes:
         caller: Caller,
         expires_us: int | None = None,
         note: str = "",
+        batch_id: str | None = None,
     ) -> NewBatch:
-        """Make a batch of codes, each worth ``amount_nanos``. Raises InvalidRequest."""
+        """Make a batch of codes, each worth ``amount_nanos``.
+
+        The same ``batch_id`` makes one batch. Raises InvalidRequest, or Conflict
+        ``already_created``, since its codes are shown once.
+        """
         now_us = self._clock.now_us()
         _check_terms(amount_nanos, codes, expires_us, now_us)
         check_note(note)
         minted = tuple(mint_code() for _ in range(codes))
-        batch_id = new_id("cbt", now_us)
+        batch_id = batch_id or new_id("cbt", now_us)
         row = {
             "id": batch_id,
             "amount_nanos": amount_nanos,
@@ -108,6 +113,12 @@ class RedemptionCodes:
         hashes = [self._hash(code) for code in minted]
 
         def transaction(conn: Connection) -> None:
+            if rows.find_batch(conn, batch_id) is not None:
+                raise Conflict(
+                    f"These codes were made already, as the batch {batch_id}, and they are shown "
+                    "once. If they are lost, withdraw that batch and make another.",
+                    code="already_created",
+                )
             rows.insert_batch(conn, hashes, **row)
             details: dict[str, object] = {"amount_nanos": amount_nanos, "codes": codes}
             self._record(conn, now_us, None, caller, "code.create", batch_id, details)

@@ -103,11 +103,40 @@ class Upstreams:
         await self._store.write(transaction)
         await self._on_changed()
 
+    async def set_enabled(self, name: str, *, is_enabled: bool, caller: Caller) -> None:
+        """Take an upstream's models off the list for a while, or put them back on it.
+
+        Calls that run go on. Raises NotFound.
+        """
+        now_us = self._clock.now_us()
+
+        def transaction(conn: Connection) -> None:
+            row = _find(conn, name)
+            if (row.disabled_us is None) == is_enabled:
+                return
+            set_upstream(conn, row.id, disabled_us=None if is_enabled else now_us)
+            record(
+                conn,
+                at_us=now_us,
+                account_id=None,
+                caller=caller,
+                action=f"upstream.{'enable' if is_enabled else 'disable'}",
+                target=name,
+            )
+
+        await self._store.write(transaction)
+        await self._on_changed()
+
 
 def _get(conn: Connection, name: str) -> AnyRow:
+    row = _find(conn, name)
+    if row.base_url.startswith(EMBEDDED_SCHEME):
+        raise Conflict("That one runs inside this server: it has no address and no key.")
+    return row
+
+
+def _find(conn: Connection, name: str) -> AnyRow:
     row = find_upstream(conn, name)
     if row is None:
         raise NotFound("There is no such upstream.", param="name")
-    if row.base_url.startswith(EMBEDDED_SCHEME):
-        raise Conflict("That one runs inside this server: it has no address and no key.")
     return row

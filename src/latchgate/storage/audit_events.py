@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select
 
+from latchgate.domain.people import ADMIN_KEY
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import audit_events, memberships
 
@@ -62,5 +63,8 @@ def _his_own(account_id: str, column: ColumnElement[str]) -> ColumnElement[str]:
     """A column, empty where somebody did it who is no member of the account."""
     members = select(memberships.c.user_id).where(memberships.c.account_id == account_id)
     actor = audit_events.c.actor
-    is_operators = and_(actor.startswith("usr_", autoescape=True), actor.not_in(members))
+    is_operators = or_(
+        and_(actor.startswith("usr_", autoescape=True), actor.not_in(members)),
+        actor.startswith(f"{ADMIN_KEY}_", autoescape=True),
+    )
     return case((is_operators, ""), else_=column).label(column.name)

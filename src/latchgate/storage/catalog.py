@@ -45,7 +45,7 @@ def set_upstream(conn: Connection, upstream_id: str, **values: object) -> None:
 
 
 def _offers(at_us: int) -> Select[Any]:
-    """Models on offer with their upstream and the price version in force at ``at_us``.
+    """Models with their upstream, which may be disabled, and the price version of ``at_us``.
 
     A version has two rows, for calls of either service tier.
     """
@@ -60,6 +60,7 @@ def _offers(at_us: int) -> Select[Any]:
         select(
             models,
             upstreams.c.name.label("upstream"),
+            upstreams.c.disabled_us.is_(None).label("is_offered"),
             prices.c.id.label("price_id"),
             prices.c.version.label("price_version"),
             prices.c.input_picos,
@@ -88,13 +89,16 @@ def _offers(at_us: int) -> Select[Any]:
     )
 
 
-def list_models(conn: Connection, *, at_us: int) -> Sequence[AnyRow]:
-    """Every model on offer, by name."""
-    return conn.execute(_offers(at_us).order_by(models.c.name)).all()
+def list_models(conn: Connection, *, at_us: int, with_disabled: bool = False) -> Sequence[AnyRow]:
+    """Every model on offer, by name; ``with_disabled`` also those whose upstream is disabled."""
+    query = _offers(at_us)
+    if not with_disabled:
+        query = query.where(upstreams.c.disabled_us.is_(None))
+    return conn.execute(query.order_by(models.c.name)).all()
 
 
 def find_model(conn: Connection, name: str, *, at_us: int) -> AnyRow | None:
-    """A model on offer, by the name that callers write."""
+    """A model by the name that callers write, also of an upstream that is disabled."""
     return conn.execute(_offers(at_us).where(models.c.name == name)).first()
 
 

@@ -27,6 +27,10 @@ _MOVE_BALANCE = (
     .where(ledger_accounts.c.id == bindparam("of_id"))
     .values(balance_nanos=ledger_accounts.c.balance_nanos + bindparam("moved"))
 )
+#: What a list has of a posting.
+_LISTED = tuple(
+    postings.c[name] for name in ("id", "kind", "amount_nanos", "created_us", "note", "actor")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +156,19 @@ def get_credit_window(conn: Connection, account_id: str) -> CreditWindow:
     return CreditWindow(*row)
 
 
+def get_posting(conn: Connection, posting_id: str) -> AnyRow:
+    """A posting, its account first and then what a list has of it."""
+    return conn.execute(
+        select(postings.c.account_id, *_LISTED).where(postings.c.id == posting_id)
+    ).one()
+
+
 def list_postings(
     conn: Connection, account_id: str, *, before: str | None, limit: int
 ) -> Sequence[AnyRow]:
     """An account's postings, newest first, older than the posting ``before``."""
     columns = postings.c
-    query = select(
-        columns.id,
-        columns.kind,
-        columns.amount_nanos,
-        columns.created_us,
-        columns.note,
-        columns.actor,
-    ).where(columns.account_id == account_id)
+    query = select(*_LISTED).where(columns.account_id == account_id)
     if before is not None:
         at_us = (
             select(columns.created_us)

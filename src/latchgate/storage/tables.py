@@ -1,7 +1,8 @@
 """Every table. Times are integer microseconds of our clock, money is integer nano-USD.
 
 people    users ─ memberships ─ accounts;  sessions, password_resets, invitations;  audit_events
-          (their second factors and passkeys are in ``factor_tables.py``)
+          (their second factors and passkeys are in ``factor_tables.py``, operators' keys in
+          ``operator_tables.py``)
 keys      api_keys (a secret is kept as a peppered HMAC only)
           (what has used them is in ``key_tables.py``)
 catalog   upstreams ─ models ─ prices (versions, never edited)
@@ -25,7 +26,13 @@ from sqlalchemy import (
     text,
 )
 
-from latchgate.storage import alert_tables, billing_tables, factor_tables, key_tables
+from latchgate.storage import (
+    alert_tables,
+    billing_tables,
+    factor_tables,
+    key_tables,
+    operator_tables,
+)
 from latchgate.storage.columns import Int64, metadata
 from latchgate.storage.columns import id_column as _id
 from latchgate.storage.columns import int_column as _int
@@ -35,7 +42,15 @@ from latchgate.storage.columns import text_column as _text
 from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
-__all__ = ["Int64", "alert_tables", "billing_tables", "factor_tables", "key_tables", "metadata"]
+__all__ = [
+    "Int64",
+    "alert_tables",
+    "billing_tables",
+    "factor_tables",
+    "key_tables",
+    "metadata",
+    "operator_tables",
+]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(
@@ -116,7 +131,7 @@ audit_events = _table(
     _id(),
     _int("at_us"),
     _ref("account_id", "accounts.id", null=True),
-    _text("actor"),  # usr_…, key_…, "cli" or "anonymous"
+    _text("actor"),  # usr_…, key_…, adm_…, "cli" or "anonymous"
     _text("action"),  # key.create, session.login_failed, …
     _text("target"),
     _text("ip"),
@@ -179,6 +194,7 @@ upstreams = _table(
     # JSON list of the API's endpoints that it answers itself.
     Column("speaks", Text, nullable=False, server_default="[]"),
     _int("calls_at_once", null=True),  # more wait in line; NULL: no bound
+    _int("disabled_us", null=True),  # since when its models are not on offer
     _unique_where("removed_us IS NULL", "uq_upstreams_name", "name"),
 )
 
