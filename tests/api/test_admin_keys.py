@@ -157,6 +157,11 @@ async def test_what_a_key_does_is_written_down_under_its_id(management: Manageme
     for event in (credit, limit):
         assert event["actor"] == key.view.id
         assert (event["address"], event["user_agent"]) == ("10.9.9.9", "provisioner/1.0")
+    await client.put(
+        f"{ADMIN_PREFIX}/models/m/price", json={"input_price": "1", "output_price": "2"}
+    )
+    (price, *_) = (await client.get(f"{ADMIN_PREFIX}/events")).json()["data"]
+    assert (price["action"], price["actor"], price["target"]) == ("model.price", key.view.id, "m")
     postings = (await client.get(f"{at}/postings")).json()["data"]
     assert postings[0]["actor"] == key.view.id
     own = await ada.get("/security/activity")

@@ -111,6 +111,7 @@ WALK = (
     Step("DELETE", "/models/vendor/big-1"),
     Step("DELETE", "/upstreams/hosted/eu"),
     Step("POST", "/invitations", {"email": "guest@example.com"}, 201),
+    Step("GET", "/events?limit=3"),
     Step("GET", "/books"),
     Step("GET", "/audit"),
 )  # fmt: skip

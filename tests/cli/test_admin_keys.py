@@ -113,5 +113,8 @@ def test_what_operators_look_at_and_change_on_the_pages_can_be_typed(tmp_path: P
     assert not operator.asks("upstream", "test", "lab", code=1)["works"]
     assert "can't be reached" in operator.types("upstream", "test", "lab", code=1)
     operator.types("upstream", "key", "lab", stdin=b"another-key-0815\n")
+    written = [event["action"] for event in operator.asks("events")["events"]]
+    assert written == ["upstream.credential", "upstream.add"]
+    assert "upstream.add" in operator.types("events")
     (lab,) = operator.asks("upstream", "list")["upstreams"]
     assert lab["has_credential"]

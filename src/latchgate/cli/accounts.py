@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from latchgate.cli.output import print_facts, print_json, print_line, print_table
+from latchgate.cli.output import print_events, print_facts, print_json, print_line, print_table
 from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place, read_secret
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's e-mail address.")]
@@ -135,11 +135,7 @@ def account_events(
     answer = Place(data, config, as_json).perform("account.events", email=email, before=before)
     if as_json:
         return print_json(answer)
-    print_table(
-        answer["events"],
-        ("id", "at", "actor", "action", "target", "address"),
-        when_empty="Nothing was done with it.",
-    )
+    print_events(answer["events"])
     if answer["next"]:
         print_line(f"Older ones: latchgate account events {email} --before {answer['next']}")
     return None

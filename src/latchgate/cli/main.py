@@ -66,6 +66,7 @@ def build() -> typer.Typer:
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")
+    app.command("events")(server.events)
     app.command("books")(server.books)
     app.command("audit")(server.audit)
     app.command("backup")(backups.backup)

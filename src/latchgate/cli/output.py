@@ -73,6 +73,12 @@ def print_table(
     _print(table)
 
 
+def print_events(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Lines of the audit log."""
+    columns = ("id", "at", "actor", "action", "target", "address")
+    print_table(rows, columns, when_empty="Nothing was done yet.")
+
+
 def _print(renderable: object) -> None:
     from rich.console import Console  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latchgate import __version__
-from latchgate.cli.output import print_facts, print_json, print_line, print_table
+from latchgate.cli.output import print_events, print_facts, print_json, print_line, print_table
 from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place
 from latchgate.domain.errors import InvalidRequest
 
@@ -104,6 +104,25 @@ def status(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = 
         print_facts(answer, ("running", "url", "pid", "version", "data_dir"))
     else:
         print_line(f"No server runs on {data}: latchgate serve starts one.")
+
+
+def events(
+    *,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="ID", help="What is older than this one.")
+    ] = None,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List what was done with upstreams, models, codes and invitations, and by whom."""
+    answer = Place(data, config, as_json).perform("events", before=before)
+    if as_json:
+        return print_json(answer)
+    print_events(answer["events"])
+    if answer["next"]:
+        print_line(f"Older ones: latchgate events --before {answer['next']}")
+    return None
 
 
 def books(*, data: Data = DATA_DEFAULT, config: Config = None, as_json: Json = False) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from latchgate.domain.errors import InvalidRequest
-from latchgate.domain.ids import id_of
+from latchgate.domain.ids import ONCE_CHARS_MAX, id_of
 from latchgate.domain.people import CLI, Caller
 
 TEXT_CHARS_MAX = 4096
 COUNT_MAX = 10**12
-ONCE_CHARS_MAX = 255
 #: Rows of a page, unless as many are asked for as the services allow.
 ROWS_SHOWN = 50
 

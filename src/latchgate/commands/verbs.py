@@ -46,6 +46,15 @@ async def _invite_create(world: World, args: Arguments) -> Answer:
     }
 
 
+async def _events(world: World, args: Arguments) -> Answer:
+    before, limit = args.find_text("before"), args.rows()
+    args.close()
+    found, following = await world.services.audit_log.list_page(
+        None, before=before, limit=limit, is_for_operator=True
+    )
+    return {"events": [answers.event(event) for event in found], "next": following}
+
+
 async def _books(world: World, args: Arguments) -> Answer:
     args.close()
     return answers.books(await world.services.operations.books())
@@ -91,6 +100,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     **mails.VERBS,
     **catalog.VERBS,
     "invite.create": _invite_create,
+    "events": _events,
     "books": _books,
     "audit": _audit,
     "backup": _backup,

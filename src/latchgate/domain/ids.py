@@ -20,6 +20,8 @@ _DIGIT_OF = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
 _SHAPE = re.compile(r"[a-z]{2,8}_[0-9a-hjkmnp-tv-z]{26}", re.ASCII)
 #: How many ids' randomness is fetched at once.
 _POOLED_IDS = 256
+#: How long a caller's own name may be for what he wants done once.
+ONCE_CHARS_MAX = 255
 
 
 def new_id(prefix: str, now_us: int) -> str:

@@ -72,7 +72,7 @@ class AuditLog:
 
     async def list_page(
         self,
-        account_id: str,
+        account_id: str | None,
         *,
         before: str | None = None,
         limit: int = 50,
@@ -80,7 +80,8 @@ class AuditLog:
     ) -> tuple[list[AuditEventView], str | None]:
         """A page of events, newest first, and where the next begins: its ``before``.
 
-        At most 200 rows. A ``before`` that is no event of this account gives an empty page.
+        ``account_id`` None: what was done with the installation, and with no account of it. At most
+        200 rows. A ``before`` that is no event of this account gives an empty page.
         """
         limit = min(limit, EVENTS_LISTED_MAX)
         found = await self._store.read(

@@ -32,13 +32,13 @@ def count_events(conn: Connection, account_id: str, action: str, *, since_us: in
 
 def list_events(
     conn: Connection,
-    account_id: str,
+    account_id: str | None,
     *,
     before: str | None = None,
     limit: int,
     is_for_operator: bool = False,
 ) -> Sequence[AnyRow]:
-    """An account's events, newest first, older than the event ``before``.
+    """An account's events, newest first, older than the event ``before``; None: of no account.
 
     Where an operator sat when he did something is for operators alone.
     """
@@ -59,7 +59,7 @@ def list_events(
     return conn.execute(query.order_by(columns.at_us.desc(), columns.id.desc()).limit(limit)).all()
 
 
-def _his_own(account_id: str, column: ColumnElement[str]) -> ColumnElement[str]:
+def _his_own(account_id: str | None, column: ColumnElement[str]) -> ColumnElement[str]:
     """A column, empty where somebody did it who is no member of the account."""
     members = select(memberships.c.user_id).where(memberships.c.account_id == account_id)
     actor = audit_events.c.actor

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latchgate.http.api.keys import TermsChanged
 from latchgate.http.api.operator_billing import Amount, Note
 from latchgate.http.api.shapes import ID_CHARS_MAX, Asked, Email, Password
 from latchgate.services.billing import PAGE_ROWS_MAX
@@ -35,8 +34,6 @@ Credential = Annotated[
     Field(min_length=1, max_length=CREDENTIAL_CHARS_MAX, description="Written, and never shown."),
 ]
 Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
-
-__all__ = ["TermsChanged"]
 
 
 class Paged(BaseModel):

@@ -16,7 +16,9 @@ from starlette.responses import JSONResponse, Response
 
 from latchgate import __version__
 from latchgate.domain.errors import LatchgateError
+from latchgate.domain.ids import ONCE_CHARS_MAX
 from latchgate.http.admin import answered
+from latchgate.http.admin.asked import NAME_CHARS_MAX
 from latchgate.http.admin.keys import SCHEME, caller_of, identify, needs, secured
 from latchgate.http.admin.routes import ADMIN_PREFIX, ROUTES, Route, Run
 from latchgate.http.api.shapes import Refusal, at, at_or_none, require_json
@@ -24,9 +26,6 @@ from latchgate.http.sessions import services_of
 from latchgate.services.admin_keys import AdminKeyView
 from latchgate.services.health_checks import FAILED, FINE, WARNING, kept, live
 
-NAME_CHARS_MAX = 100
-ONCE_CHARS_MAX = 255
-DOCUMENT_PATH = f"{ADMIN_PREFIX}/openapi.json"
 _USD = "_usd"
 
 OnceHeader = Annotated[
@@ -62,19 +61,27 @@ def admin_api(run: Run) -> APIRouter:
             tags=[route.verb.partition(".")[0]],
             openapi_extra=secured(route.scope),
         )
-    document = get_openapi(
-        title="Latchgate admin API",
-        version=__version__,
-        description="What operators do in the console and on the command line.",
-        routes=router.routes,
-    )
-    document.setdefault("components", {})["securitySchemes"] = SCHEME
-
-    @router.get("/openapi.json", include_in_schema=False, dependencies=[])
-    async def show_document() -> Response:
-        return JSONResponse(document)
-
+    _add_document(router)
     return router
+
+
+def _add_document(router: APIRouter) -> None:
+    """What describes all routes; it is made when it is first asked for."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        made = get_openapi(
+            title="Latchgate admin API",
+            version=__version__,
+            description="What operators do in the console and on the command line.",
+            routes=router.routes,
+        )
+        made.setdefault("components", {})["securitySchemes"] = SCHEME
+        return made
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def show_document() -> Response:
+        return JSONResponse(document())
 
 
 def _add_own(router: APIRouter) -> None:
@@ -126,7 +133,7 @@ def _endpoint(route: Route, run: Run) -> Callable[..., Awaitable[dict[str, Any]]
     """What answers a route; its signature is made of the row, and FastAPI reads it there."""
 
     async def answer(request: Request, key: AdminKeyView, **given: Any) -> dict[str, Any]:
-        args = {**route.fixed, **{name: given[name] for name in route.params}}
+        args: dict[str, Any] = {name: given[name] for name in route.params}
         carried: BaseModel | None = given.get("asked")
         if carried is not None:
             fields = carried.model_dump(exclude_none=True).items()

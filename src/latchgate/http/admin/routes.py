@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from latchgate.domain.admin_keys import Scope
 from latchgate.domain.people import Caller
 from latchgate.http.admin import answered, asked
+from latchgate.http.api.keys import TermsChanged
 from latchgate.http.refusals import API_PREFIX
 
 ADMIN_PREFIX = f"{API_PREFIX}/admin"
@@ -35,8 +36,6 @@ class Route:
     #: What the verb calls the rows of a list; the answer calls them ``data``.
     rows: str = ""
     status: int = 200
-    #: Arguments that are the same each time.
-    fixed: Mapping[str, object] = field(default_factory=dict)
     #: It reads everything, or asks an upstream: a key may do it ten times in a minute.
     is_slow: bool = False
     #: It takes an Idempotency-Key: what it makes is made once under it.
@@ -76,7 +75,7 @@ _ACCOUNTS = (
           answered.KeyLine, rows="keys"),
     Route("PATCH", "/keys/{id}", "key.terms", "accounts",
           "Change an API key's terms; they bind its next call.",
-          answered.KeyLine, asked.TermsChanged),
+          answered.KeyLine, TermsChanged),
     Route("DELETE", "/keys/{id}", "key.revoke", "accounts",
           "End an API key: its next call is refused, and what it streams is cut.",
           answered.KeyRevoked),
@@ -173,6 +172,9 @@ _PLATFORM = (
     Route("POST", "/invitations", "invite.create", "accounts",
           "Invite somebody, by mail when his address is given. The link is in this answer alone.",
           answered.InvitationMade, asked.Invited, status=201),
+    Route("GET", "/events", "events", "read",
+          "List what was done with upstreams, models, codes and invitations, newest first.",
+          answered.EventLine, asked.Paged, rows="events"),
     Route("GET", "/books", "books", "read", "Show the platform's books.", answered.BooksShown),
     Route("GET", "/audit", "audit", "read",
           "Derive every figure again from its rows, and say what disagrees.", answered.AuditShown,
