@@ -10,6 +10,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := build/conformance
+AXE := build/axe
 DATA ?= data
 ARGS ?=
 # make test: files go to as many workers as there are cores, and one more, as many tests only wait.
@@ -34,8 +35,8 @@ run: setup ## Start everything on http://localhost:8000, with its data in ./data
 	@exec $(BIN)/latchgate serve --data "$(DATA)" $(ARGS)
 
 .PHONY: test
-test: setup $(VENV)/.dev-installed ## Run every test, those in a real Chromium included
-	@scripts/ensure-chromium
+test: setup $(VENV)/.dev-installed $(AXE)/.installed ## Run every test, those in a real Chromium included
+	@scripts/ensure chromium chromium fonts-dejavu-core
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: conformance
@@ -129,4 +130,12 @@ $(CLIENTS)/.installed: $(CLIENTS)/.python tests/conformance/node/package-lock.js
 	@cp tests/conformance/node/package*.json $(CLIENTS)/node/
 	cd $(CLIENTS)/node && PATH="$(CURDIR)/$(CLIENTS)/python/bin:$$PATH" \
 		npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# axe-core, which looks every page over in the browser tests; one script, nothing of it is run by Node.
+$(AXE)/.installed: tests/e2e/node/package-lock.json
+	@scripts/ensure npm npm
+	@mkdir -p $(AXE)
+	@cp tests/e2e/node/package*.json $(AXE)/
+	cd $(AXE) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -167,3 +167,7 @@ def test_the_operators_pages_fit_and_are_pictured(
     page.goto(f"{office.url}/operator/accounts?q={ADA}")
     page.get_by_role("region", name="Found").get_by_role("link", name=ADA).click()
     picture(page, screenshots, f"operator-account-{name}")
+    account = page.url
+    for path in ("suspend", "postings", "activity"):
+        page.goto(f"{account}/{path}")
+        picture(page, screenshots, f"operator-account-{path}-{name}")

@@ -1,4 +1,4 @@
-"""Every page at both widths and in both themes: nothing overflows, and pictures to look at."""
+"""Every page at both widths and in both themes: nothing overflows, and axe-core finds no fault."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.e2e.test_story import (
     press_done,
     sign_up,
 )
+from tests.support.axe import assert_accessible
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
@@ -60,13 +61,15 @@ def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[tuple[Bro
 
 def assert_fits(page: Page) -> None:
     """No page is wider than the window."""
+    page.wait_for_load_state()  # a link may just have been followed
     too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert too_wide <= 0, (page.url, too_wide)
 
 
 def picture(page: Page, folder: Path, name: str) -> None:
-    """Look whether the page fits, and keep a picture of it."""
+    """Look whether the page fits and is accessible, and keep a picture of it."""
     assert_fits(page)
+    assert_accessible(page)
     page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
