@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.support import outbox
 from tests.support.server import ROOT, ServerProcess
@@ -217,22 +217,72 @@ def test_a_pending_key_is_explained_and_can_be_switched_to(
     expect(page.get_by_role("row").filter(has_text="Live")).to_contain_text("Second")
 
 
-def test_the_key_can_be_made_by_keyboard_alone(page: Page, server: ServerProcess) -> None:
-    sign_up(page, server, "helen@example.com")
-    page.goto(f"{server.url}/api-keys")
-    button = page.get_by_role("button", name="Create new secret key")
-    for _ in range(30):
+#: What a sighted reader sees of where he is: an outline of two pixels, inside the window.
+_IS_MARKED = """(element) => {
+    const box = element.getBoundingClientRect();
+    const outlines = [null, "::after"].map((part) => getComputedStyle(element, part));
+    return outlines.some((one) => one.outlineStyle !== "none" && parseFloat(one.outlineWidth) >= 2)
+        && box.width > 0 && box.bottom > 0 && box.top < innerHeight;
+}"""
+
+
+def expect_marked(page: Page, target: Locator) -> None:
+    """The target has the focus, and it can be seen that it has."""
+    expect(target).to_be_focused()
+    assert target.evaluate(_IS_MARKED), (page.url, target)
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Go from where one is to the target with Tab alone; each stop on the way shows itself."""
+    expect(target).to_be_visible()
+    for _ in range(40):
         page.keyboard.press("Tab")
-        if button.evaluate("element => element === document.activeElement"):
+        if target.evaluate("(element) => element === document.activeElement"):
             break
+        assert page.locator(":focus").evaluate(_IS_MARKED), page.locator(":focus")
+    expect_marked(page, target)
+
+
+def test_the_whole_way_from_sign_up_to_revocation_goes_by_keyboard_alone(
+    page: Page, server: ServerProcess
+) -> None:
+    page.goto(server.url)
+    tab_to(page, page.get_by_role("link", name="Make an account"))
+    page.keyboard.press("Enter")
+    expect_marked(page, page.get_by_label("E-mail"))
+    page.keyboard.type("helen@example.com")
+    tab_to(page, page.get_by_label("Password"))
+    page.keyboard.type(PASSWORD)
+    tab_to(page, page.get_by_role("button", name="Make my account"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
+    tab_to(page, page.get_by_role("link", name="Create your secret key"))
+    page.keyboard.press("Enter")
+
+    opener = page.get_by_role("button", name="Create new secret key")
+    tab_to(page, opener)
+    page.keyboard.press("Enter")
+    expect_marked(page, page.get_by_role("dialog").get_by_label("Name"))
+    page.keyboard.press("Escape")
+    expect_marked(page, opener)  # whoever thinks better of it is where he was
     page.keyboard.press("Enter")
     page.keyboard.type("By keyboard")
+    tab_to(page, page.get_by_role("button", name="Create secret key"))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Copy")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Done")).to_be_focused()
+    copy = page.get_by_role("dialog").get_by_role("button", name="Copy")
+    expect_marked(page, copy)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert KEY.fullmatch(page.evaluate("navigator.clipboard.readText()"))
+    tab_to(page, page.get_by_role("button", name="Done"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("row").filter(has_text="By keyboard")).to_contain_text("Live")
+
+    tab_to(page, page.get_by_role("button", name="Revoke By keyboard"))
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_role("dialog").get_by_role("button", name="Revoke key"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You have no key")).to_be_visible()
 
 
 def test_log_in_log_out_everywhere_and_a_forgotten_password(
