@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +14,6 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pypdf import PdfReader
 from sqlalchemy import Connection, text
 
 from latchgate.clock import DAY_US, MINUTE_US
@@ -26,6 +22,7 @@ from latchgate.domain.usage import Usage
 from latchgate.services.catalog import ModelTerms
 from tests.support.management import Management, running_console
 from tests.support.months import Call, back_date, charge, give
+from tests.support.totals import section_sum, statement_csv, statement_pdf
 
 #: How far back the generated months begin: two whole ones at least lie behind us.
 BEGAN_AGO_US = 95 * DAY_US
@@ -60,8 +57,6 @@ MONTHS = st.fixed_dictionaries(
         ),
     }
 )
-_HTML_AMOUNT = re.compile(r'<td class="num end">\+?(−?)\$(\d+)\.(\d{9})</td>')
-_PDF_AMOUNT = re.compile(r"^(-?)\$(\d+)\.(\d{9})$", re.MULTILINE)
 
 
 @dataclass
@@ -144,14 +139,14 @@ async def _compare(
     assert sum(line["amount_nanos"] for line in api["credits"]) == credit_nanos
     assert sum(line["charge_nanos"] for line in api["usage"]) == usage_nanos
     page = (await browser.get(f"/statements/{head['id']}")).text
-    assert _page_sums(page, "credit") == credit_nanos
+    assert section_sum(page, "credit") == credit_nanos
     for table in ("by-model", "by-day", "lines"):
-        assert _page_sums(page, table) == usage_nanos, table
+        assert section_sum(page, table) == usage_nanos, table
     for place in ("/api/billing/statements", "/statements"):
         written = (await browser.get(f"{place}/{head['id']}/csv")).text
-        assert _csv_sums(written, head) == expected
+        assert statement_csv(written, head) == expected
         drawn = (await browser.get(f"{place}/{head['id']}/pdf")).content
-        assert _pdf_sums(drawn) == [credit_nanos, *[usage_nanos] * 3]
+        assert statement_pdf(drawn) == [credit_nanos, *[usage_nanos] * 3]
 
 
 def _posted(conn: Connection, account_id: str, starts_at: str, ends_at: str) -> dict[str, int]:
@@ -169,33 +164,3 @@ def _posted(conn: Connection, account_id: str, starts_at: str, ends_at: str) -> 
 def _us(moment: str) -> int:
     since = datetime.fromisoformat(moment) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _nanos(sign: str, whole: str, decimals: str) -> int:
-    return int(f"{'-' if sign else ''}{whole}{decimals}")
-
-
-def _page_sums(page: str, section: str) -> int:
-    inside = page.partition(f'aria-labelledby="{section}"')[2].partition("</section>")[0]
-    return sum(_nanos(*found) for found in _HTML_AMOUNT.findall(inside))
-
-
-def _csv_sums(written: str, head: dict[str, Any]) -> tuple[int, int]:
-    opening, *lines, closing = csv.DictReader(io.StringIO(written, newline=""))
-    amounts = [(line["line"], int(line["amount_usd"].replace(".", ""))) for line in lines]
-    assert int(opening["amount_usd"].replace(".", "")) == head["opening_nanos"]
-    assert int(closing["amount_usd"].replace(".", "")) == head["closing_nanos"]
-    usage_nanos = -sum(nanos for line, nanos in amounts if line == "usage")
-    return sum(nanos for line, nanos in amounts if line != "usage"), usage_nanos
-
-
-def _pdf_sums(drawn: bytes) -> list[int]:
-    """What the credit and the three tables of usage add up to, as it was drawn."""
-    pages = PdfReader(io.BytesIO(drawn)).pages
-    text_of = "\n".join(page.extract_text() for page in pages)
-    parts = re.split(
-        r"^(?:Usage by model|Usage by day|Usage by day and model)$", text_of, flags=re.MULTILINE
-    )
-    credit = parts[0].partition("Closing balance\n")[2].partition("\n")[2]
-    tables = [credit, *(parts[1:] or [""] * 3)]
-    return [sum(_nanos(*found) for found in _PDF_AMOUNT.findall(part)) for part in tables]

@@ -10,13 +10,11 @@ import asyncio
 import csv
 import io
 import itertools
-import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -36,6 +34,7 @@ from latchgate.storage.journal_file import CloseRecord
 from latchgate.storage.leases import open_epoch, take_lease
 from tests.support.gateway import CALLER
 from tests.support.management import Management, running_console
+from tests.support.totals import added, answered, chart_table, together, usage_figures
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Chatham", "Australia/Lord_Howe")
 APPS = ("Letter desk", "=SUM(A1)", "<b>&amp;</b>", "curl/8.5", 'A, “quoted” "app"')
@@ -195,66 +194,27 @@ def _record(
 
 
 # ── where totals are shown ──────────────────────────────────────────────────────────────────────
-def _figures(page: str) -> tuple[int, ...]:
-    """Calls, tokens in, cached and out, and nano-USD, as the figures of the usage page say them."""
-    calls, tokens_in, tokens_out = (
-        int(re.search(rf"<dt>{name}</dt><dd class=\"value\">([\d,]+)<", page)[1].replace(",", ""))  # type: ignore[index]
-        for name in ("Calls", "Tokens in", "Tokens out")
-    )
-    cached = re.search(r"([\d,]+) of them cached", page)
-    spent = re.search(
-        r"<dt>Spent, [^<]+</dt><dd class=\"value\">(?:<span title=\")?\$([\d.]+)", page
-    )
-    assert cached
-    assert spent
-    nanos = int(Decimal(spent[1]) * 10**9)
-    return calls, tokens_in, int(cached[1].replace(",", "")), tokens_out, nanos
-
-
-def _table(page: str) -> int:
-    """What the chart's table sums up to, in nano-USD."""
-    cells = re.findall(r'data-label="Together" class="num">\$([\d.]+)<', page)
-    return int(sum(Decimal(cell) for cell in cells) * 10**9)
-
-
-def _answered(totals: dict[str, Any]) -> tuple[int, ...]:
-    assert Decimal(totals["charge_usd"]) * 10**9 == totals["charge_nanos"]
-    return (
-        totals["calls"],
-        totals["input_tokens"],
-        totals["cached_tokens"],
-        totals["output_tokens"],
-        totals["charge_nanos"],
-    )
-
-
-def _added(rows: list[dict[str, Any]]) -> tuple[int, ...]:
-    names = ("input_tokens", "cached_tokens", "output_tokens", "charge_nanos")
-    return (len(rows), *(sum(int(row[name]) for row in rows) for name in names))
-
-
 async def _check(account: Account, asked: dict[str, str]) -> None:
     """Every place shows the same totals for an address."""
     browser, expected = account.browser, _sums(account.meant(asked))
     query = urlencode(asked)
     for split in ("app", "model", "key"):
         page = (await browser.get(f"/usage?{query}&split={split}")).text
-        assert _figures(page) == expected
-        assert _table(page) == expected[-1]
+        assert usage_figures(page) == expected
+        assert chart_table(page) == expected[-1]
         summary = (await browser.get(f"/api/usage/summary?{query}&split={split}")).json()
-        assert _answered(summary["totals"]) == expected
+        assert answered(summary["totals"]) == expected
         cuts = [summary["bars"], [part for bar in summary["bars"] for part in bar["parts"]]]
         cuts += [summary[f"by_{name}"] for name in ("app", "model", "key")]
         for cut in cuts:
-            added = [sum(column) for column in zip(*map(_answered, cut), strict=True)] or [0] * 5
-            assert tuple(added) == expected
+            assert together(map(answered, cut)) == expected
     listed = (await browser.get(f"/api/usage?{query}&limit=200")).json()
-    assert _answered(listed["totals"]) == _added(listed["data"]) == expected
+    assert answered(listed["totals"]) == added(listed["data"]) == expected
     exported = (await browser.get(f"/api/usage/export.json?{query}")).json()["data"]
     sheet = list(
         csv.DictReader(io.StringIO((await browser.get(f"/api/usage/export.csv?{query}")).text))
     )
-    assert _added(exported) == _added(sheet) == expected
+    assert added(exported) == added(sheet) == expected
     for row, cells in zip(exported, sheet, strict=True):
         assert cells["app"].removeprefix("'") == row["app"]
         assert not cells["app"].startswith("=")
@@ -297,7 +257,7 @@ async def _check_books(console: Management, account: Account) -> None:
         "usage/completions": [calls, tokens_in, cached, tokens_out],
     }
     whole = (await account.browser.get("/api/usage?limit=1")).json()["totals"]
-    assert _answered(whole) == (calls, tokens_in, cached, tokens_out, nanos)
+    assert answered(whole) == (calls, tokens_in, cached, tokens_out, nanos)
 
 
 async def _live(console: Management, zone: str, batches: list[list[Call]]) -> None:

@@ -28,6 +28,9 @@ class Call:
     model: str
     usage: Usage
     service_tier: str = "default"
+    app: str = "test"
+    #: Another key of the account than the one that is charged to by default.
+    api_key_id: str | None = None
 
 
 def back_date(conn: Connection, account_id: str, at_us: int) -> None:
@@ -53,7 +56,8 @@ def give(conn: Connection, account_id: str, at_us: int, kind: str, nanos: int, n
     )
 
 
-def _price(conn: Connection, call: Call) -> Price:
+def price_of(conn: Connection, call: Call) -> Price:
+    """The newest price of a call's model and tier."""
     found = conn.execute(
         text(
             """SELECT p.id, p.input_picos, p.cached_picos, p.output_picos
@@ -66,15 +70,15 @@ def _price(conn: Connection, call: Call) -> Price:
 
 
 def _closed(conn: Connection, account_id: str, key_id: str, at_us: int, call: Call) -> CloseRecord:
-    price, usage = _price(conn, call), call.usage
+    price, usage = price_of(conn, call), call.usage
     charge_nanos = price.charge_nanos(usage)
     row: dict[str, Any] = {
         "request_id": new_id("req", at_us + next(_numbers)),
         "account_id": account_id,
-        "api_key_id": key_id,
+        "api_key_id": call.api_key_id or key_id,
         "price_id": price.id,
         "model": call.model,
-        "app": "test",
+        "app": call.app,
         "hold_nanos": charge_nanos,
         "is_stream": False,
         "started_us": at_us,
