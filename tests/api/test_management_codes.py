@@ -30,11 +30,14 @@ async def management(tmp_path: Path) -> AsyncIterator[Management]:
         yield running
 
 
-async def operator_of(management: Management) -> httpx.AsyncClient:
+async def operator_of(
+    management: Management, url: str = "http://localhost:8000"
+) -> httpx.AsyncClient:
     """A browser in which the operator has just logged in."""
     accounts = management.world.services.accounts
     await accounts.create(OPERATOR, PASSWORD, is_operator=True, credit_nanos=0, actor="cli")
     browser = management.browser("10.1.1.1")
+    browser.base_url = httpx.URL(url)
     answer = await browser.post("/api/session", json={"email": OPERATOR, "password": PASSWORD})
     assert answer.status_code < 300, answer.text
     return browser
