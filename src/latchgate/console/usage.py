@@ -5,7 +5,7 @@ Everything that is chosen stands in the address, so that a page can be kept, sen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from latchgate.console.rendering import page
-from latchgate.console.usage_chart import SHOWN, draw
+from latchgate.console.usage_chart import SHOWN, Bar, draw
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import Price
 from latchgate.domain.usage import Usage
@@ -61,6 +61,13 @@ class Address:
     def pick(self, name: str, value: str, **changes: str) -> str:
         """The address with another choice of the page."""
         return self.to(**{name: value, **changes})
+
+    def of_bars(self, bars: Iterable[Bar]) -> list[tuple[Bar, str]]:
+        """Each bar of a chart with the address of its calls, which is said more than once."""
+        return [
+            (bar, self.to(since=bar.since, until=bar.until, period="", per="") + "#calls")
+            for bar in bars
+        ]
 
     def asked(self) -> UsageAsked:
         """The calls that it means."""
