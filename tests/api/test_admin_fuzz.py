@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,7 +19,7 @@ from tests.api.test_openapi_fuzz import CHECKS, URL
 from tests.support.admin import make_key
 from tests.support.management import Management, running_management
 
-EXAMPLES_MAX = 8
+EXAMPLES_MAX = 5
 
 
 def _document() -> dict[str, object]:
@@ -43,11 +42,13 @@ schema = schemathesis.openapi.from_dict(_document()).exclude(path_regex="/health
 schema.config.generation.update(with_security_parameters=False)
 
 
-@pytest.fixture
-def attacked(tmp_path: Path) -> Iterator[tuple[Management, asyncio.Runner]]:
-    """The API over a new data directory, on one event loop for all calls."""
+@pytest.fixture(scope="module")
+def attacked(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Management, asyncio.Runner]]:
+    """The API over one data directory, on one event loop for all calls."""
     with asyncio.Runner() as runner:
-        opened = running_management(tmp_path)
+        opened = running_management(tmp_path_factory.mktemp("admin"))
         management = runner.run(opened.__aenter__())
         try:
             yield management, runner
