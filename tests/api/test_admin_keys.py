@@ -184,8 +184,13 @@ async def test_a_key_is_made_for_operators_alone_and_of_known_scopes(
     for scopes in ([], ["write"], ["read", "write"], ["READ"]):
         with pytest.raises(InvalidRequest, match="read, accounts, money, catalog, all"):
             await keys.create(OPERATOR, "", scopes=scopes, caller=CLI)
-    with pytest.raises(InvalidRequest, match="one to come"):
-        await make_key(management, "read", expires_at="2020-01-01")
+    for expires_at, says in (
+        ("2020-01-01", "one to come"),
+        ("tomorrow", "a day such as"),
+        ("2099-01-01", "at most 10 years"),
+    ):
+        with pytest.raises(InvalidRequest, match=says):
+            await make_key(management, "read", expires_at=expires_at)
     assert (await make_key(management, "all", "read")).view.scopes == ("all",)
     for _ in range(USABLE_MAX - 1):
         await make_key(management, "read")
@@ -217,6 +222,27 @@ async def test_requests_are_throttled_by_key_and_wrong_keys_by_place(
         await keys.identify(key.secret, "10.2.2.2")
     there = await program_with(management, other.secret).get(KEY)
     assert there.status_code == 200, "a key that works is let in from the same place"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://localhost:6379",
+        "http://169.254.169.254/v1",
+        "https://user:p@host.example/v1",
+        "ftp://x",
+        "http://[fe80::1]/v1",
+    ],
+)
+async def test_an_upstream_that_must_not_be_called_is_refused(
+    management: Management, base_url: str
+) -> None:
+    client = await program(management, "catalog")
+    asked = {"name": "evil", "base_url": base_url}
+    answer = await client.post(f"{ADMIN_PREFIX}/upstreams", json=asked)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, "base_url")
+    assert error_of(answer)["code"] == "upstream_url_not_allowed"
+    assert len(await management.world.services.catalog.list_upstreams()) == 1
 
 
 # ── the console ─────────────────────────────────────────────────────────────────────────────────

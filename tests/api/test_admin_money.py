@@ -113,6 +113,9 @@ async def test_a_batch_of_codes_is_made_once_and_its_codes_shown_once(
     [
         ("credit", {"amount_usd": "1,00"}, "amount_usd"),
         ("credit", {"amount_usd": "0"}, "amount_usd"),
+        ("credit", {"amount_usd": "-5"}, "amount_usd"),
+        ("credit", {"amount_usd": "5e2"}, "amount_usd"),
+        ("credit", {"amount_usd": "1000000000000000000"}, "amount_usd"),
         ("credit", {"amount_usd": 1.5}, "amount_usd"),
         ("credit", {"amount_usd": "1.0000000001"}, "amount_usd"),
         ("credit", {"amount_usd": "1", "note": "x" * 201}, "note"),
@@ -130,6 +133,22 @@ async def test_what_is_wrong_with_an_amount_is_said_of_its_field(
     answer = await client.post(f"{ada}/{path}", json=asked)
     assert (answer.status_code, error_of(answer)["param"]) == (400, field)
     assert len((await client.get(f"{ada}/postings")).json()["data"]) == 1
+
+
+async def test_a_limit_that_is_no_amount_is_refused_and_nothing_is_a_limit(
+    management: Management,
+) -> None:
+    ada, client = await _ada(management), await program(management, "all")
+    path = f"{ada}/limits/account/day"
+    for amount in ("-1", "NaN", "1e30", "0.0000000001", None, 10, ""):
+        answer = await client.put(path, json={"amount_usd": amount})
+        assert (answer.status_code, error_of(answer)["param"]) == (400, "amount_usd"), amount
+    standing = (await client.put(path, json={"amount_usd": "0"})).json()
+    assert standing["available_nanos"] == 0
+    for what, period in (("account", "none"), ("app", "day"), ("account", "year")):
+        answer = await client.put(f"{ada}/limits/{what}/{period}", json={"amount_usd": "1"})
+        assert answer.status_code == 400, (what, period)
+    assert (await client.delete(path)).json()["available_nanos"] == GIFT
 
 
 async def test_lists_are_paged_by_cursor(management: Management) -> None:
