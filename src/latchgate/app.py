@@ -35,7 +35,6 @@ from latchgate.services.auto_top_ups import AutoTopUps
 from latchgate.services.backups import copy_database
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.bundle import Services
-from latchgate.services.catalog import Catalog
 from latchgate.services.ceremonies import Ceremonies
 from latchgate.services.closings import Closings
 from latchgate.services.confirmations import Confirmations
@@ -57,6 +56,7 @@ from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.payments import Payments
 from latchgate.services.playground import Playground
+from latchgate.services.pricing import build_pricing
 from latchgate.services.recovery import recover
 from latchgate.services.redemption_codes import RedemptionCodes
 from latchgate.services.reports import Reports
@@ -310,12 +310,9 @@ def _services(parts: _Parts) -> Services:
     billing = Billing(store, clock, in_flight, on_credit, on_limits_changed)
     limits = Limits(store, clock, in_flight, on_limits_changed)
     usage, throttles = UsageService(store, clock, in_flight), Throttles(clock)
-    catalog = Catalog(
-        store,
-        clock,
-        parts.vault,
-        directory.load_models,
-        priority_percent=settings.gateway.priority_price_percent,
+    percent = settings.gateway.priority_price_percent
+    pricing = build_pricing(
+        store, clock, parts.vault, directory.load_models, priority_percent=percent
     )
     ask = None if engine is None else engine.call_from_inside
     payments = Payments(store, clock, settings, throttles, on_credit, on_limits_changed, mail)
@@ -323,6 +320,7 @@ def _services(parts: _Parts) -> Services:
     key_notices = KeyNotices(store, clock, mail, Notices(mail, clock, base_url), base_url)
     return Services(
         **_people(parts, mail, billing, in_flight),
+        **pricing,
         settings=settings,
         clock=clock,
         audit_log=AuditLog(store),
@@ -345,8 +343,7 @@ def _services(parts: _Parts) -> Services:
         alerts=Alerts(store, clock, in_flight, mail, settings.server.base_url),
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),
-        catalog=catalog,
-        playground=Playground(store, clock, catalog, ask),
+        playground=Playground(store, clock, pricing["catalog"], ask),
         upstreams=Upstreams(
             store, clock, parts.vault, _traffic(engine, directory), directory.load_models
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,38 @@ async def test_changes_are_written_down_and_asked_again_of_an_old_login(
         asked = await operator.post(path, data={**MODEL, "name": "m"})
         assert (asked.status_code, "Confirm" in asked.text) == (403, True), path
     assert await management.world.store.read(events) == written
+
+
+async def test_a_later_price_is_announced_to_everybody_and_can_be_withdrawn(
+    management: Management,
+) -> None:
+    operator = await operator_of(management)
+    prices = management.world.services.prices
+    later = {"name": "m", "input_price": "0.9", "output_price": "1.8", "from": "2030-01-31T18:00"}
+    for wrong in ("tomorrow", "2020-01-01", "2999-01-01"):
+        refused = await operator.post(f"{MODELS}/price", data={**later, "from": wrong})
+        assert (refused.status_code, 'id="from-about"' in refused.text) == (400, True)
+    soon = later | {"from": _in_days(30)}
+    moved = await operator.post(f"{MODELS}/price", data=soon)
+    assert "is announced" in (await operator.get(moved.headers["location"])).text
+    ada = await management.signed_up()
+    seen = (await ada.get("/prices")).text
+    assert "What will change" in seen
+    assert f"{soon['from'].replace('T', ' ')}:00 UTC" in seen
+    listed = (await ada.get("/api/models")).json()
+    assert [(one["name"], one["input_price_usd"]) for one in listed["data"]] == [("m", "0.10")]
+    assert [(one["input_price_usd"], one["price_version"]) for one in listed["coming"]] == [
+        ("0.90", 2)
+    ]
+    page = (await operator.get(f"{MODELS}/change", params={"name": "m"})).text
+    assert "Withdraw" in page
+    gone = await operator.post(f"{MODELS}/price/withdraw", data={"name": "m", "version": "2"})
+    assert gone.status_code == 303
+    assert await prices.list_coming() == []
+    assert "What will change" not in (await ada.get("/prices")).text
+    again = await operator.post(f"{MODELS}/price/withdraw", data={"name": "m", "version": "2"})
+    assert again.status_code == 404
+
+
+def _in_days(days: int) -> str:
+    return f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M}"

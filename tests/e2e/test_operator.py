@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.e2e.test_pages import log_in, look, picture
+from tests.e2e.test_pages import file_name, log_in, look, picture
 from tests.e2e.test_story import PASSWORD
 from tests.support.server import ServerProcess
 
@@ -16,7 +17,10 @@ __all__ = ["look"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
-PAGES = ("accounts", "billing", "models", "upstreams", "books", "health", "api")
+PAGES = (
+    *("accounts", "billing", "models", "upstreams", "books", "health", "api"),
+    "models/import?provider=openai",
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +98,24 @@ def test_an_operator_puts_a_model_on_offer_and_changes_its_price(
     form.get_by_role("button", name="Add model").click()
     expect(page.get_by_text("The model is on offer")).to_be_visible()
     page.get_by_role("link", name=f"Change {name}/m").click()
+    page.get_by_label("Output").fill("0.90")
+    later = datetime.now(UTC) + timedelta(days=30)
+    page.get_by_label("In force from").fill(f"{later:%Y-%m-%dT18:00}")
+    page.get_by_role("button", name="Set price").click()
+    expect(page.get_by_text("The new price is announced")).to_be_visible()
+    page.goto(f"{office.url}/prices")
+    announced = page.get_by_role("region", name="What will change")
+    expect(announced).to_contain_text(f"{later:%Y-%m-%d} 18:00:00 UTC")
+    page.goto(f"{office.url}/operator/models")
+    page.get_by_role("link", name=f"Change {name}/m").click()
+    page.get_by_role("button", name="Withdraw version 2").click()
+    expect(page.get_by_text("The price is withdrawn")).to_be_visible()
+    page.get_by_role("link", name=f"Change {name}/m").click()
     page.get_by_label("Output").fill("0.70")
     page.get_by_role("button", name="Set price").click()
     expect(page.get_by_text("The new price is in force")).to_be_visible()
     (model,) = [m for m in office.cli("model", "list")["models"] if m["name"] == f"{name}/m"]
-    assert (model["output_price"], model["price_version"]) == ("0.70", 2)
+    assert (model["output_price"], model["price_version"]) == ("0.70", 3)
     page.get_by_role("link", name=f"Change {name}/m").click()
     page.get_by_role("button", name="Remove model").click()
     expect(page.get_by_text("The model is off the list.")).to_be_visible()
@@ -158,7 +175,7 @@ def test_the_operators_pages_fit_and_are_pictured(
     log_in(page, office, OPERATOR)
     for path in PAGES:
         page.goto(f"{office.url}/operator/{path}")
-        picture(page, screenshots, f"operator-{path}-{name}")
+        picture(page, screenshots, f"operator-{file_name(path.partition('?')[0])}-{name}")
     office.cli("admin-key", "create", OPERATOR, "--scope", "read", "--name", "A long name of a key")
     page.goto(f"{office.url}/operator/api")
     page.get_by_label("Name").fill("Provisioner of the shop")

@@ -308,7 +308,7 @@ async def test_an_endless_line_is_an_error_and_not_memory(tmp_path: Path) -> Non
 async def test_a_price_change_binds_calls_admitted_after_it(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, terms=TERMS) as gateway:
         await gateway.chat()
-        await gateway.catalog.set_price("m", terms=ModelTerms(200_000, 20_000, 800_000))
+        await gateway.prices.set_price("m", terms=ModelTerms(200_000, 20_000, 800_000))
         await gateway.chat()
         assert [event.charge_nanos for event in await gateway.events()] == [6400, 3200]
         assert (await gateway.audit()).findings == ()

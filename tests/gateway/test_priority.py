@@ -125,13 +125,13 @@ async def test_a_models_new_price_has_its_own_multiple(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, terms=TERMS) as gateway:
         (view,) = await gateway.catalog.list_models()
         assert (view.priority_percent, view.priority_output_picos) == (200, 800_000)
-        view = await gateway.catalog.set_price("m", terms=TERMS, priority_percent=150)
+        view = await gateway.prices.set_price("m", terms=TERMS, priority_percent=150)
         assert (view.price_version, view.priority_percent) == (2, 150)
         assert view.priority_input_picos == 150_000
         for percent in (99, 1001):
             with pytest.raises(InvalidRequest):
-                await gateway.catalog.set_price("m", terms=TERMS, priority_percent=percent)
-        view = await gateway.catalog.set_price("m", terms=ModelTerms(1, 1, 3), priority_percent=150)
+                await gateway.prices.set_price("m", terms=TERMS, priority_percent=percent)
+        view = await gateway.prices.set_price("m", terms=ModelTerms(1, 1, 3), priority_percent=150)
         assert (view.priority_input_picos, view.priority_output_picos) == (2, 4)
 
 
@@ -141,7 +141,7 @@ async def test_usage_parts_what_was_priority_and_sums_it_with_the_rest(tmp_path:
         gateway.model_server.behaviour = answers(usage=USED)
         await gateway.chat()
         await _ask(gateway)
-        await gateway.catalog.set_price("m", terms=TERMS, priority_percent=300)
+        await gateway.prices.set_price("m", terms=TERMS, priority_percent=300)
         await _ask(gateway)
         summary = await gateway.usage.summary(ACCOUNT, asked=UsageAsked("7d"))
         parts = [(row.model, row.service_tier, row.totals.calls) for row in summary.by_model]

@@ -47,7 +47,7 @@ async def test_each_sum_is_that_of_its_calls(tmp_path: Path) -> None:
         other = await gateway.add_account("acct_other", USD)
         await gateway.chat(key=other.secret, headers={"x-title": "Desk"})
         await _call(gateway, "Desk")
-        await gateway.catalog.set_price("best", terms=ModelTerms(2_000_000, 200_000, 4_000_000))
+        await gateway.prices.set_price("best", terms=ModelTerms(2_000_000, 200_000, 4_000_000))
         await _call(gateway, "Desk", "best")
         await _call(gateway, "'; DROP TABLE usage_days; --")
         fresh = await gateway.api_keys.create(ACCOUNT, "", caller=CALLER, replace=True)

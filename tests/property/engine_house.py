@@ -25,6 +25,7 @@ from latchgate.services.audit import audit
 from latchgate.services.billing import Billing, InFlight
 from latchgate.services.catalog import Catalog, ModelTerms
 from latchgate.services.limits import Limits
+from latchgate.services.prices import Prices
 from latchgate.services.recovery import recover
 from latchgate.services.vault import Vault
 from latchgate.storage.accounts import get_time_zone, insert_account
@@ -66,7 +67,7 @@ async def furnish(path: Path, url: str) -> None:
     await store.write(migrate)
     await store.write(open_platform_books)
     await store.write(_insert_account, clock.now_us())
-    catalog, api_keys = _services(store, clock)
+    catalog, _, api_keys = _services(store, clock)
     await catalog.add_upstream("fake", base_url="http://127.0.0.1:1/v1", api_key=None)
     await catalog.add_model(
         MODEL,
@@ -96,14 +97,15 @@ def sqlite(folder: Path) -> Iterator[str]:
     yield ""
 
 
-def _services(store: Store, clock: SetClock) -> tuple[Catalog, APIKeys]:
+def _services(store: Store, clock: SetClock) -> tuple[Catalog, Prices, APIKeys]:
     """What changes prices and keys; no directory is there to be told."""
 
     async def nothing() -> None:
         """Nobody listens."""
 
     catalog = Catalog(store, clock, Vault(b"v" * 32), nothing)
-    return catalog, APIKeys(store, clock, PEPPER, lambda _key_id, _is_usable: None)
+    prices = Prices(store, clock, nothing)
+    return catalog, prices, APIKeys(store, clock, PEPPER, lambda _key_id, _is_usable: None)
 
 
 def _terms(token_nanos: int) -> ModelTerms:
@@ -160,7 +162,7 @@ class House:
             self.store, self.clock, in_flight, self._on_credit, self._on_limits_changed
         )
         self.limits = Limits(self.store, self.clock, in_flight, self._on_limits_changed)
-        self._catalog, self._api_keys = _services(self.store, self.clock)
+        self._catalog, self._prices, self._api_keys = _services(self.store, self.clock)
 
     def close(self) -> None:
         """Give the files and the database back."""
@@ -213,7 +215,7 @@ class House:
 
     async def set_price(self, token_nanos: int) -> None:
         """Let a token cost so much for calls that are let in from now on."""
-        await self._catalog.set_price(MODEL, terms=_terms(token_nanos))
+        await self._prices.set_price(MODEL, terms=_terms(token_nanos))
         await self._look_up()
 
     async def die(self) -> None:

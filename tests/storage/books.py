@@ -88,7 +88,7 @@ async def _live_a_little(gateway: Gateway) -> dict[str, str]:
     gateway.model_server.behaviour = answers(usage=usage_of(7000, 900))
     await call("over", lambda: gateway.chat(max_tokens=10))
     gateway.model_server.behaviour = answers()
-    await gateway.catalog.set_price("m", terms=ModelTerms(200_000, 40_000, 800_000))
+    await gateway.prices.set_price("m", terms=ModelTerms(200_000, 40_000, 800_000))
     replacement = await gateway.api_keys.create(
         ACCOUNT, "second", caller=CALLER, replace=True, at_once=True
     )

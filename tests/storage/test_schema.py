@@ -194,6 +194,36 @@ def test_prices_of_before_stay_and_those_in_force_have_one_for_priority(
     engine.dispose()
 
 
+def test_the_price_in_force_stays_in_force_whatever_the_clock_said_when_it_was_set(
+    tmp_path: Path, database_url: str
+) -> None:
+    sqlite_url = f"sqlite:///{tmp_path / 'before.db'}"
+    engine = create_engine(database_url.replace("ql:", "ql+psycopg:") or sqlite_url)
+    with engine.begin() as conn:
+        migrate(conn, to="0012")
+        conn.execute(
+            text("""INSERT INTO upstreams (id, name, base_url, extra_fields, created_us)
+                    VALUES ('ups', 'far', 'https://models.example.com/v1', '[]', 1)""")
+        )
+        conn.execute(
+            text("""INSERT INTO models (id, name, upstream_id, upstream_model, tier,
+                        context_tokens, output_tokens_max, message_tokens, is_thinking, created_us)
+                    VALUES ('mdl', 'm', 'ups', 'm', 'standard', 9, 9, 1, 0, 1)""")
+        )
+        for version, at_us in ((1, 70), (2, 90), (3, 80)):  # the clock was put back
+            for tier in ("default", "priority"):
+                price = """INSERT INTO prices (id, model_id, version, input_picos, cached_picos,
+                               output_picos, effective_from_us, service_tier)
+                           VALUES (:id, 'mdl', :v, :v, 0, 0, :at, :tier)"""
+                row = {"id": f"prc_{version}_{tier}", "v": version, "at": at_us, "tier": tier}
+                conn.execute(text(price), row)
+    with engine.begin() as conn:
+        migrate(conn)
+        offers = [find_model(conn, "m", at_us=at_us) for at_us in (70, 89, 90, 100)]
+        assert [offer and offer.price_version for offer in offers] == [1, 1, 3, 3]
+    engine.dispose()
+
+
 def test_whoever_was_logged_in_before_has_confirmed_it_when_he_logged_in(
     tmp_path: Path, database_url: str
 ) -> None:

@@ -25,6 +25,7 @@ from latchgate.services.billing import Balances, Billing, InFlight
 from latchgate.services.catalog import Catalog, ModelTerms
 from latchgate.services.key_terms import TermsOfKeys
 from latchgate.services.limits import Limits
+from latchgate.services.prices import Prices
 from latchgate.services.recovery import recover
 from latchgate.services.reports import Reports
 from latchgate.services.usage import UsageService
@@ -88,6 +89,7 @@ class Gateway:
     usage: UsageService
     limits: Limits
     catalog: Catalog
+    prices: Prices
     model_server: ModelServer
     journal_folder: Path
     port: int = 0
@@ -328,6 +330,7 @@ async def _build(
         limits=limits,
         usage=usage,
         catalog=Catalog(store, clock, vault, directory.load_models),
+        prices=Prices(store, clock, directory.load_models),
         model_server=model_server,
         journal_folder=journal_folder,
     )

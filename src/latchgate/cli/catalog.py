@@ -41,7 +41,7 @@ _UPSTREAM_COLUMNS = (
     "extra_fields",
     "calls_at_once",
 )
-_PRICE_COLUMNS = (
+PRICE_COLUMNS = (
     "input_price",
     "cached_price",
     "output_price",
@@ -59,11 +59,11 @@ _MODEL_COLUMNS = (
     "is_offered",
     "context_tokens",
     "output_tokens_max",
-    *_PRICE_COLUMNS,
+    *PRICE_COLUMNS,
     "price_version",
 )
 #: What of a model has no column of its own in the list.
-_LISTED_NOT = {"takes_images", *(name for name in _PRICE_COLUMNS if name.startswith("priority_"))}
+_LISTED_NOT = {"takes_images", *(name for name in PRICE_COLUMNS if name.startswith("priority_"))}
 
 
 @upstream.command("add")
@@ -292,11 +292,19 @@ def model_price(
             "setting gateway.priority_price_percent says.",
         ),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MOMENT",
+            help="From when on it is in force, in UTC, such as 2027-01-31T18:00; else from now on.",
+        ),
+    ] = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Give a model a new price, for every call from now on."""
+    """Give a model a new price, for every call from now on or from a later moment."""
     answer = Place(data, config, as_json).perform(
         "model.price",
         name=name,
@@ -304,10 +312,13 @@ def model_price(
         cached_price=cached_price,
         output_price=output_price,
         priority_percent=priority_percent,
+        **({"from": from_} if from_ else {}),
     )
     if as_json:
         return print_json(answer)
-    return print_facts(answer, ("name", *_PRICE_COLUMNS, "price_version"))
+    if from_:
+        print_line(f"{name} has another price from {from_} UTC. Until then:")
+    return print_facts(answer, ("name", *PRICE_COLUMNS, "price_version"))
 
 
 @model.command("remove")

@@ -27,6 +27,7 @@ from latchgate.cli import (
     keys,
     limits,
     mails,
+    prices,
     server,
 )
 from latchgate.cli.output import NobodyReads, print_error
@@ -66,6 +67,7 @@ def build() -> typer.Typer:
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")
+    app.add_typer(prices.price, name="price")
     app.command("events")(server.events)
     app.command("books")(server.books)
     app.command("audit")(server.audit)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from latchgate.services.audit_log import AuditEventView
     from latchgate.services.auto_top_ups import TopUpView
     from latchgate.services.billing import PostingView
-    from latchgate.services.catalog import ModelView, UpstreamView
+    from latchgate.services.catalog import ModelTerms, ModelView, UpstreamView
     from latchgate.services.key_states import KeyView
     from latchgate.services.limits import Standing
     from latchgate.services.operations import PlatformBooks
     from latchgate.services.operator_accounts import AccountLine
     from latchgate.services.payments import PaymentView
+    from latchgate.services.price_import import ImportLine
+    from latchgate.services.prices import ComingPrice
     from latchgate.services.redemption_codes import BatchView
 
 Answer = dict[str, Any]
@@ -229,6 +231,32 @@ def model(view: ModelView) -> Answer:
         shown[f"{name}_price"] = format_price(shown.pop(f"{name}_picos"))
     shown["created_at"] = iso(shown.pop("created_us"))
     return shown
+
+
+def coming_price(price: ComingPrice) -> Answer:
+    """A version of a price that waits, with the model as it will be."""
+    return {**model(price.model), "from": iso(price.from_us)}
+
+
+def import_line(line: ImportLine, *, is_taken: bool) -> Answer:
+    """A model beside what a public list of prices says of it."""
+    if is_taken:
+        state = "taken over"
+    else:
+        state = "differs" if line.is_change else line.listed.problem or "the same"
+    return {
+        "name": line.model.name,
+        "listed_as": line.listed.name or None,
+        "state": state,
+        "now": terms(line.now),
+        "listed": None if line.terms is None else terms(line.terms),
+        "left_out": list(line.listed.left_out),
+    }
+
+
+def terms(terms: ModelTerms) -> Answer:
+    """A price, in USD per million tokens."""
+    return {f"{name}_price": format_price(getattr(terms, f"{name}_picos")) for name in PRICED}
 
 
 def money(name: str, nanos: int) -> Answer:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from latchgate.commands import answers
 from latchgate.commands.answers import Answer
+from latchgate.commands.prices import terms_of
 from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
-from latchgate.domain.prices import parse_price
 
 if TYPE_CHECKING:
     from latchgate.commands.arguments import Arguments
     from latchgate.commands.world import World
-    from latchgate.services.catalog import ModelTerms
 
 
 async def _upstream_add(world: World, args: Arguments) -> Answer:
@@ -54,7 +53,7 @@ async def _model_add(world: World, args: Arguments) -> Answer:
     output_tokens_max = args.find_count("output_tokens_max")
     is_thinking, takes_images = args.flag("thinks"), args.flag("images")
     kind = args.find_text("kind") or CHAT
-    terms = _terms(args, writes=kind != EMBEDDINGS)
+    terms = terms_of(args, writes=kind != EMBEDDINGS)
     args.close()
     view = await world.services.catalog.add_model(
         name,
@@ -76,16 +75,6 @@ async def _model_list(world: World, args: Arguments) -> Answer:
     args.close()
     found = await world.services.catalog.list_models(with_disabled=True)
     return {"models": [answers.model(view) for view in found]}
-
-
-async def _model_price(world: World, args: Arguments) -> Answer:
-    name = args.text("name")
-    terms, percent = _terms(args), args.find_count("priority_percent")
-    args.close()
-    view = await world.services.catalog.set_price(
-        name, terms=terms, priority_percent=percent, caller=args.caller
-    )
-    return answers.model(view)
 
 
 async def _model_remove(world: World, args: Arguments) -> Answer:
@@ -130,23 +119,5 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "upstream.remove": _upstream_remove,
     "model.add": _model_add,
     "model.list": _model_list,
-    "model.price": _model_price,
     "model.remove": _model_remove,
 }
-
-
-def _terms(args: Arguments, *, writes: bool = True) -> ModelTerms:
-    """Prices from their texts; cached input costs as much as input when nothing is said.
-
-    A model that ``writes`` needs a price of its output.
-    """
-    from latchgate.services.catalog import ModelTerms  # noqa: PLC0415 (keeps the start light)
-
-    input_price = args.text("input_price")
-    cached_price = args.find_text("cached_price") or input_price
-    output_price = args.text("output_price") if writes else args.find_text("output_price") or "0"
-    return ModelTerms(
-        input_picos=parse_price(input_price, param="input_price"),
-        cached_picos=parse_price(cached_price, param="cached_price"),
-        output_picos=parse_price(output_price, param="output_price"),
-    )

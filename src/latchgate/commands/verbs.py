@@ -11,7 +11,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from latchgate import __version__
-from latchgate.commands import accounts, admin_keys, answers, billing, catalog, keys, limits, mails
+from latchgate.commands import (
+    accounts,
+    admin_keys,
+    answers,
+    billing,
+    catalog,
+    keys,
+    limits,
+    mails,
+    prices,
+)
 from latchgate.commands.answers import Answer
 from latchgate.commands.arguments import Arguments
 from latchgate.domain.errors import InvalidRequest
@@ -99,6 +109,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     **limits.VERBS,
     **mails.VERBS,
     **catalog.VERBS,
+    **prices.VERBS,
     "invite.create": _invite_create,
     "events": _events,
     "books": _books,

@@ -13,13 +13,13 @@ FIELDS_MAX = 30
 _FORM = "application/x-www-form-urlencoded"
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
+async def read_form(request: Request, *, fields_max: int = FIELDS_MAX) -> Mapping[str, str]:
     """A form's fields; the edge has bounded its size. Raises Unsupported or InvalidRequest."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise Unsupported("This page takes a form. Open it in a browser.")
     try:
         text = (await request.body()).decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=fields_max, errors="strict")
     except ValueError:
         raise InvalidRequest("The form is damaged. Reload the page and try again.") from None
     if any("\x00" in value for _, value in pairs):

@@ -14,6 +14,7 @@ from latchgate.console.rendering import page
 from latchgate.domain.embedded import EMBEDDED_NAME, EMBEDDINGS_NAME
 from latchgate.domain.endpoints import EMBEDDINGS, KINDS
 from latchgate.domain.errors import InvalidRequest, LatchgateError, NotFound
+from latchgate.domain.moments import parse_moment
 from latchgate.domain.people import Identity
 from latchgate.domain.prices import format_price, parse_price
 from latchgate.http.sessions import caller_of, services_of
@@ -46,6 +47,7 @@ async def _models_page(
         identity=identity,
         status=error.status if error else 200,
         models=await catalog.list_models(with_disabled=True),
+        coming=await services_of(request).prices.list_coming(with_disabled=True),
         upstreams=await catalog.list_upstreams(),
         typed=typed or {},
         kinds=KINDS,
@@ -69,7 +71,7 @@ async def add(request: Request, identity: ConfirmedOperator) -> Response:
     form = await read_form(request)
     kind = form.get("kind", "")
     try:
-        context = _count(form, "context")
+        context = read_count(form, "context")
         if context is None:
             raise InvalidRequest("Say how many tokens it reads at most.", param="context")
         await services_of(request).catalog.add_model(
@@ -78,7 +80,7 @@ async def add(request: Request, identity: ConfirmedOperator) -> Response:
             upstream_model=form.get("upstream_model", "").strip() or None,
             tier=form.get("tier", ""),
             context_tokens=context,
-            output_tokens_max=_count(form, "max_output"),
+            output_tokens_max=read_count(form, "max_output"),
             kind=kind,
             takes_images=form.get("images") == "1",
             is_thinking=form.get("thinks") == "1",
@@ -94,10 +96,10 @@ async def add(request: Request, identity: ConfirmedOperator) -> Response:
 async def show_change(request: Request, identity: Operator) -> Response:
     """One model: another price, or its end."""
     model = await _find(request, request.query_params.get("name", ""))
-    return _change_page(request, identity, model)
+    return await _change_page(request, identity, model)
 
 
-def _change_page(
+async def _change_page(
     request: Request,
     identity: Identity,
     model: ModelView,
@@ -116,6 +118,7 @@ def _change_page(
         identity=identity,
         status=error.status if error else 200,
         model=model,
+        coming=await services_of(request).prices.list_coming(model.name, with_disabled=True),
         typed=written if typed is None else typed,
         prices=PRICES,
         own_upstreams=(EMBEDDED_NAME, EMBEDDINGS_NAME),
@@ -125,19 +128,31 @@ def _change_page(
 
 @router.post(f"{PATH}/price")
 async def set_price(request: Request, identity: ConfirmedOperator) -> Response:
-    """Give a model a new price version, for every call admitted from now on."""
+    """Give a model a new price version, from now on or from a moment that is announced."""
     form = await read_form(request)
     model = await _find(request, form.get("name", ""))
     try:
-        await services_of(request).catalog.set_price(
+        written = form.get("from", "").strip()
+        await services_of(request).prices.set_price(
             model.name,
             terms=_terms(form, writes=model.kind != EMBEDDINGS),
-            priority_percent=_count(form, "priority_percent"),
+            priority_percent=read_count(form, "priority_percent"),
+            from_us=parse_moment(written, param="from") if written else None,
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:
-        return _change_page(request, identity, model, form, error)
-    return RedirectResponse(f"{PATH}?notice=price", _SEE_OTHER)
+        return await _change_page(request, identity, model, form, error)
+    return RedirectResponse(f"{PATH}?notice={'announced' if written else 'price'}", _SEE_OTHER)
+
+
+@router.post(f"{PATH}/price/withdraw")
+async def withdraw_price(request: Request, identity: ConfirmedOperator) -> Response:
+    """Let a price that waits never come into force."""
+    form = await read_form(request)
+    await services_of(request).prices.withdraw(
+        form.get("name", ""), read_count(form, "version") or 0, caller=caller_of(request, identity)
+    )
+    return RedirectResponse(f"{PATH}?notice=withdrawn", _SEE_OTHER)
 
 
 @router.post(f"{PATH}/remove")
@@ -166,7 +181,8 @@ def _terms(form: Mapping[str, str], *, writes: bool) -> ModelTerms:
     return ModelTerms(picos["input_price"], picos["cached_price"], picos["output_price"])
 
 
-def _count(form: Mapping[str, str], name: str) -> int | None:
+def read_count(form: Mapping[str, str], name: str) -> int | None:
+    """A whole number of a form, None where nothing is written. Raises InvalidRequest."""
     written = form.get(name, "").strip()
     if not written:
         return None

@@ -14,8 +14,15 @@ router = APIRouter()
 
 @router.get("/prices")
 async def show(request: Request, identity: LoggedIn) -> Response:
-    """Every model on offer with its price of now."""
+    """Every model on offer with its price of now, and what will change."""
     services = services_of(request)
     models = await services.catalog.list_models()
     standing = await services.limits.standing(identity.account_id)
-    return page(request, "prices.html", identity=identity, models=models, premium=standing.premium)
+    return page(
+        request,
+        "prices.html",
+        identity=identity,
+        models=models,
+        coming=await services.prices.list_coming(),
+        premium=standing.premium,
+    )

@@ -18,7 +18,10 @@ DEFAULT_TIER = "default"
 PRIORITY_TIER = "priority"
 #: What a priority price is of the usual one, where nobody says otherwise.
 PRIORITY_PERCENT_USUAL = 200
+PRIORITY_PERCENT_MIN = 100
 PRIORITY_PERCENT_MAX = 1000
+#: 999999.999999 USD per million tokens, as it can be written.
+PRICE_PICOS_MAX = 999_999_999_999
 _PICOS_PER_NANO = 1000
 _DECIMAL = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?", re.ASCII)
 

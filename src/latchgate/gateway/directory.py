@@ -9,25 +9,25 @@ is an event and not a cache time.
 from __future__ import annotations
 
 import hmac
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from latchgate.domain.embedded import EMBEDDED_SCHEME
 from latchgate.domain.key_terms import OPEN, KeyTerms
 from latchgate.domain.secrets import KEY_CHARS, Digester, public_id_of
 from latchgate.domain.windows import FOREVER_US, Period, Window, get_zone, window_at
 from latchgate.gateway.expiries import Expiries
-from latchgate.gateway.offers import ModelEntry, model_entry
+from latchgate.gateway.offers import ModelEntry, Upstream, model_entry
+from latchgate.gateway.price_changes import PriceChanges
 from latchgate.gateway.refused_keys import refusal
 from latchgate.storage import api_keys as key_rows
 from latchgate.storage import catalog as catalog_rows
 from latchgate.storage.accounts import get_account
 from latchgate.storage.budgets import KEY_LIMIT, list_budgets
 from latchgate.storage.key_terms import terms_of
+from latchgate.storage.prices import list_coming
 from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -137,46 +137,45 @@ class Directory:
         self._changes = 0
         #: Digests of keys that were looked for in vain, until any key or account changes.
         self._unknown: set[bytes] = set()
-        self.models: dict[str, ModelEntry] = {}
+        self._models: dict[str, ModelEntry] = {}
+        self._price_changes = PriceChanges()
         #: Told when a key that has ended is used, before the call is refused.
         self.on_ended_key_used: Callable[[str], Awaitable[None]] | None = None
         #: Where the embedded models answer that are up, by their upstreams' names.
         self._embedded: dict[str, Target] = {}
 
     # ── models ──────────────────────────────────────────────────────────────────────────────────
+    @property
+    def models(self) -> dict[str, ModelEntry]:
+        """Every model on offer by name, each with the price that is in force just now."""
+        if (now_us := self._clock.now_us()) >= self._price_changes.next_us:
+            self._models |= self._price_changes.take_due(now_us)
+        return self._models
+
     async def load_models(self) -> None:
-        """Read every model on offer; called at start and after each change of the catalog."""
+        """Read what is on offer, and what will cost; at start and after changes of the catalog."""
 
-        def transaction(conn: Connection) -> tuple[list[AnyRow], list[AnyRow]]:
-            models = catalog_rows.list_models(conn, at_us=self._clock.now_us())
-            return list(models), list(catalog_rows.list_upstreams(conn))
+        def transaction(conn: Connection) -> tuple[list[AnyRow], list[AnyRow], list[AnyRow]]:
+            at_us = self._clock.now_us()
+            models, coming = (
+                catalog_rows.list_models(conn, at_us=at_us),
+                list_coming(conn, at_us=at_us),
+            )
+            return list(models), list(coming), list(catalog_rows.list_upstreams(conn))
 
-        models, upstreams = await self._store.read(transaction)
-        targets = {row.id: self._target(row) for row in upstreams}
-        fields = {row.id: frozenset(json.loads(row.extra_fields)) for row in upstreams}
-        self.models = {
-            row.name: model_entry(row, targets[row.upstream_id], fields[row.upstream_id])
-            for row in models
+        models, coming, rows = await self._store.read(transaction)
+        upstreams = {
+            row.id: Upstream.of(row, self._embedded, self._open_credential) for row in rows
         }
+        self._models = {row.name: model_entry(row, upstreams[row.upstream_id]) for row in models}
+        self._price_changes.expect(
+            (row.effective_from_us, model_entry(row, upstreams[row.upstream_id])) for row in coming
+        )
 
     async def set_embedded(self, target: Target) -> None:
         """An embedded model has come up, on this address."""
         self._embedded[target.name] = target
         await self.load_models()
-
-    def _target(self, row: AnyRow) -> Target:
-        if row.base_url.startswith(EMBEDDED_SCHEME):
-            nowhere = Target.nowhere(row.name, speaks=json.loads(row.speaks))
-            return self._embedded.get(row.name, nowhere)
-        sealed = row.credential_sealed
-        credential = None if sealed is None else self._open_credential(sealed)
-        return Target.parse(
-            row.name,
-            row.base_url,
-            credential,
-            speaks=json.loads(row.speaks),
-            calls_at_once=row.calls_at_once,
-        )
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────
     def find_key(self, text: str) -> KeyEntry | None:

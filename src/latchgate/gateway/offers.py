@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from latchgate.domain.embedded import EMBEDDED_SCHEME
 from latchgate.domain.prices import Price
+from latchgate.upstream.target import Target
 
 if TYPE_CHECKING:
     from latchgate.storage.statements import AnyRow
-    from latchgate.upstream.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,38 @@ class ModelEntry:
     extra_fields: frozenset[str]
 
 
-def model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> ModelEntry:
-    """A model of its row in the catalog, and of where its upstream is."""
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where the calls of an upstream's models go, and what they may say there."""
+
+    target: Target
+    extra_fields: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        row: AnyRow,
+        embedded: Mapping[str, Target],
+        open_credential: Callable[[bytes], str],
+    ) -> Upstream:
+        """An upstream of its row; one of ours is where ``embedded`` says, or not up yet."""
+        speaks = json.loads(row.speaks)
+        if row.base_url.startswith(EMBEDDED_SCHEME):
+            target = embedded.get(row.name, Target.nowhere(row.name, speaks=speaks))
+        else:
+            sealed = row.credential_sealed
+            target = Target.parse(
+                row.name,
+                row.base_url,
+                None if sealed is None else open_credential(sealed),
+                speaks=speaks,
+                calls_at_once=row.calls_at_once,
+            )
+        return cls(target, frozenset(json.loads(row.extra_fields)))
+
+
+def model_entry(row: AnyRow, upstream: Upstream) -> ModelEntry:
+    """A model of its row in the catalog, and of its upstream."""
     return ModelEntry(
         name=row.name,
         upstream_model=row.upstream_model,
@@ -53,6 +86,6 @@ def model_entry(row: AnyRow, target: Target, extra_fields: frozenset[str]) -> Mo
             row.priority_cached_picos,
             row.priority_output_picos,
         ),
-        target=target,
-        extra_fields=extra_fields,
+        target=upstream.target,
+        extra_fields=upstream.extra_fields,
     )

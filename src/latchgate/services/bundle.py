@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.payments import Payments
     from latchgate.services.playground import Playground
+    from latchgate.services.price_import import PriceImport
+    from latchgate.services.prices import Prices
     from latchgate.services.redemption_codes import RedemptionCodes
     from latchgate.services.reports import Reports
     from latchgate.services.rescues import Rescues
@@ -77,6 +79,8 @@ class Services:
     usage: UsageService
     reports: Reports
     catalog: Catalog
+    prices: Prices
+    price_import: PriceImport
     playground: Playground
     upstreams: Upstreams
     operations: Operations

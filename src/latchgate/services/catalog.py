@@ -1,4 +1,4 @@
-"""What is on offer: upstreams, the models they answer for, and prices in versions."""
+"""What is on offer: upstreams, and the models they answer for. Prices are in ``prices.py``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from latchgate.domain.endpoints import CHAT, EMBEDDINGS, SPEAKS_DEFAULT
 from latchgate.domain.errors import Conflict, NotFound
 from latchgate.domain.ids import new_id
 from latchgate.domain.people import CLI, Caller
-from latchgate.domain.prices import (
-    PRIORITY_PERCENT_USUAL,
-    share_of,
-)
+from latchgate.domain.prices import PRIORITY_PERCENT_USUAL, share_of
 from latchgate.domain.upstream_urls import checked_base_url
 from latchgate.services.audit_log import record
 from latchgate.services.catalog_rules import (
@@ -25,13 +22,12 @@ from latchgate.services.catalog_rules import (
     check_extra_fields,
     check_kind,
     check_name,
-    check_priority_percent,
     check_speaks,
     check_tier,
     check_tokens,
 )
-from latchgate.services.price_versions import insert_prices
 from latchgate.storage import catalog as rows
+from latchgate.storage.prices import insert_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,6 +56,10 @@ class ModelTerms:
             share_of(self.cached_picos, percent),
             share_of(self.output_picos, percent),
         )
+
+    def details(self, priority_percent: int) -> dict[str, object]:
+        """As the audit log has them."""
+        return {**asdict(self), "priority_percent": priority_percent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Catalog:
         found = await self._store.read(
             rows.list_models, at_us=self._clock.now_us(), with_disabled=with_disabled
         )
-        return [_model_view(row) for row in found]
+        return [model_view(row) for row in found]
 
     async def list_upstreams(self) -> list[UpstreamView]:
         """Every upstream in use, by name."""
@@ -265,34 +265,17 @@ class Catalog:
                 removed_us=None,
             )
             percent = self._priority_percent
-            insert_prices(conn, model_id, 1, terms, terms.share(percent), now_us)
-            self._record(conn, caller, "model.add", name, _as_details(terms, percent))
-            return _model_view(_get_model(conn, name, now_us))
-
-        view = await self._store.write(transaction)
-        await self._on_changed()
-        return view
-
-    async def set_price(
-        self,
-        name: str,
-        *,
-        terms: ModelTerms,
-        priority_percent: int | None = None,
-        caller: Caller = CLI,
-    ) -> ModelView:
-        """Give a model a new price version, in force for every call admitted from now on."""
-        percent = self._priority_percent if priority_percent is None else priority_percent
-        check_priority_percent(percent)
-        now_us = self._clock.now_us()
-
-        def transaction(conn: Connection) -> ModelView:
-            model = _get_model(conn, name, now_us)
-            check_kind(model.kind, terms.output_picos)
-            version = model.price_version + 1
-            insert_prices(conn, model.id, version, terms, terms.share(percent), now_us)
-            self._record(conn, caller, "model.price", name, _as_details(terms, percent))
-            return _model_view(_get_model(conn, name, now_us))
+            insert_version(
+                conn,
+                model_id,
+                version=1,
+                usual=asdict(terms),
+                priority=asdict(terms.share(percent)),
+                effective_from_us=now_us,
+                now_us=now_us,
+            )
+            self._record(conn, caller, "model.add", name, terms.details(percent))
+            return model_view(get_model(conn, name, now_us))
 
         view = await self._store.write(transaction)
         await self._on_changed()
@@ -303,7 +286,7 @@ class Catalog:
         now_us = self._clock.now_us()
 
         def transaction(conn: Connection) -> None:
-            rows.remove_model(conn, _get_model(conn, name, now_us).id, now_us=now_us)
+            rows.remove_model(conn, get_model(conn, name, now_us).id, now_us=now_us)
             self._record(conn, caller, "model.remove", name, {})
 
         await self._store.write(transaction)
@@ -323,10 +306,6 @@ class Catalog:
         )
 
 
-def _as_details(terms: ModelTerms, priority_percent: int) -> dict[str, object]:
-    return {**asdict(terms), "priority_percent": priority_percent}
-
-
 def _get_upstream(conn: Connection, name: str) -> AnyRow:
     row = rows.find_upstream(conn, name)
     if row is None:
@@ -341,7 +320,8 @@ def _get_speaking_upstream(conn: Connection, name: str, kind: str) -> AnyRow:
     return row
 
 
-def _get_model(conn: Connection, name: str, at_us: int) -> AnyRow:
+def get_model(conn: Connection, name: str, at_us: int) -> AnyRow:
+    """A model on offer, inside the caller's transaction. Raises NotFound."""
     row = rows.find_model(conn, name, at_us=at_us)
     if row is None:
         raise NotFound(f"There is no model {name}.", param="model")
@@ -362,7 +342,8 @@ def _upstream_view(row: AnyRow) -> UpstreamView:
     )
 
 
-def _model_view(row: AnyRow) -> ModelView:
+def model_view(row: AnyRow) -> ModelView:
+    """What people see of a model's row with a version of its price."""
     return ModelView(
         name=row.name,
         upstream=row.upstream,

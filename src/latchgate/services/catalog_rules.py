@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from latchgate.domain.endpoints import EMBEDDINGS, ENDPOINTS, KINDS
 from latchgate.domain.errors import InvalidRequest
-from latchgate.domain.prices import PRIORITY_PERCENT_MAX
+from latchgate.domain.prices import PRIORITY_PERCENT_MAX, PRIORITY_PERCENT_MIN
 
 CONTEXT_TOKENS_MAX = 10_000_000
 EXTRA_FIELDS_MAX = 64
@@ -51,9 +51,10 @@ def check_calls_at_once(count: int | None) -> None:
 
 def check_priority_percent(percent: int) -> None:
     """What a priority price is of the usual one: never less."""
-    if not 100 <= percent <= PRIORITY_PERCENT_MAX:  # noqa: PLR2004 - percent
+    if not PRIORITY_PERCENT_MIN <= percent <= PRIORITY_PERCENT_MAX:
         raise InvalidRequest(
-            f"A priority price is 100 to {PRIORITY_PERCENT_MAX} percent of the usual one.",
+            f"A priority price is {PRIORITY_PERCENT_MIN} to {PRIORITY_PERCENT_MAX} percent of the "
+            "usual one.",
             param="priority_percent",
         )
 

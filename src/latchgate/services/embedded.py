@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from latchgate.domain.embedded import (
@@ -20,8 +20,8 @@ from latchgate.domain.ids import new_id
 from latchgate.domain.prices import PRIORITY_PERCENT_USUAL
 from latchgate.services.catalog import ModelTerms
 from latchgate.services.catalog_rules import as_spoken
-from latchgate.services.price_versions import insert_prices
 from latchgate.storage import catalog as rows
+from latchgate.storage.prices import insert_version, next_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -111,8 +111,7 @@ def _ensure_offer(conn: Connection, offer: EmbeddedOffer, now_us: int) -> None:
     if model is None:
         _insert_model(conn, offer, upstream.id, now_us)
     elif model.upstream_id == upstream.id and _terms_of(model) != (offer.terms, offer.priority):
-        version = model.price_version + 1
-        insert_prices(conn, model.id, version, offer.terms, offer.priority, now_us)
+        _insert_price(conn, model.id, offer, now_us)
 
 
 def _ensure_upstream(conn: Connection, upstream: EmbeddedUpstream, now_us: int) -> AnyRow:
@@ -155,7 +154,19 @@ def _insert_model(conn: Connection, offer: EmbeddedOffer, upstream_id: str, now_
         created_us=now_us,
         removed_us=None,
     )
-    insert_prices(conn, model_id, 1, offer.terms, offer.priority, now_us)
+    _insert_price(conn, model_id, offer, now_us)
+
+
+def _insert_price(conn: Connection, model_id: str, offer: EmbeddedOffer, now_us: int) -> None:
+    insert_version(
+        conn,
+        model_id,
+        version=next_version(conn, model_id),
+        usual=asdict(offer.terms),
+        priority=asdict(offer.priority),
+        effective_from_us=now_us,
+        now_us=now_us,
+    )
 
 
 def _terms_of(model: AnyRow) -> tuple[ModelTerms, ModelTerms]:

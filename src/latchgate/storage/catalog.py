@@ -1,4 +1,4 @@
-"""Upstreams, models and their price versions as rows."""
+"""Upstreams and models as rows; versions of their prices are in ``prices.py``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from latchgate.domain.prices import DEFAULT_TIER, PRIORITY_TIER
+from latchgate.storage.prices import in_force, offers
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import models, prices, upstreams
 
@@ -20,11 +20,6 @@ def insert_upstream(conn: Connection, **values: object) -> None:
 def insert_model(conn: Connection, **values: object) -> None:
     """Write a new model's row."""
     conn.execute(insert(models).values(**values))
-
-
-def insert_price(conn: Connection, **values: object) -> None:
-    """Write a new price version; a version is never edited."""
-    conn.execute(insert(prices).values(**values))
 
 
 def list_upstreams(conn: Connection) -> Sequence[AnyRow]:
@@ -45,48 +40,9 @@ def set_upstream(conn: Connection, upstream_id: str, **values: object) -> None:
 
 
 def _offers(at_us: int) -> Select[Any]:
-    """Models with their upstream, which may be disabled, and the price version of ``at_us``.
-
-    A version has two rows, for calls of either service tier.
-    """
-    priority = prices.alias("priority")
-    newest = (
-        select(prices.c.model_id, func.max(prices.c.version).label("version"))
-        .where(prices.c.effective_from_us <= at_us)
-        .group_by(prices.c.model_id)
-        .subquery()
-    )
-    return (
-        select(
-            models,
-            upstreams.c.name.label("upstream"),
-            upstreams.c.disabled_us.is_(None).label("is_offered"),
-            prices.c.id.label("price_id"),
-            prices.c.version.label("price_version"),
-            prices.c.input_picos,
-            prices.c.cached_picos,
-            prices.c.output_picos,
-            priority.c.id.label("priority_price_id"),
-            priority.c.input_picos.label("priority_input_picos"),
-            priority.c.cached_picos.label("priority_cached_picos"),
-            priority.c.output_picos.label("priority_output_picos"),
-        )
-        .join(upstreams, upstreams.c.id == models.c.upstream_id)
-        .join(newest, newest.c.model_id == models.c.id)
-        .join(
-            prices,
-            (prices.c.model_id == models.c.id)
-            & (prices.c.version == newest.c.version)
-            & (prices.c.service_tier == DEFAULT_TIER),
-        )
-        .join(
-            priority,
-            (priority.c.model_id == models.c.id)
-            & (priority.c.version == newest.c.version)
-            & (priority.c.service_tier == PRIORITY_TIER),
-        )
-        .where(models.c.removed_us.is_(None), upstreams.c.removed_us.is_(None))
-    )
+    """Models with their upstream, which may be disabled, and the price version of ``at_us``."""
+    found = in_force(at_us)
+    return offers().join(found, found.c.price_id == prices.c.id)
 
 
 def list_models(conn: Connection, *, at_us: int, with_disabled: bool = False) -> Sequence[AnyRow]:

@@ -240,6 +240,7 @@ prices = _table(
         nullable=False,
         server_default="default",
     ),
+    _int("withdrawn_us", null=True),  # while it waited: it never takes effect
     Index(
         "uq_prices_model_id_version_service_tier",
         "model_id",
