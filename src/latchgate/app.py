@@ -56,6 +56,7 @@ from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.payments import Payments
 from latchgate.services.playground import Playground
+from latchgate.services.price_corrections import PriceCorrections
 from latchgate.services.pricing import build_pricing
 from latchgate.services.recovery import recover
 from latchgate.services.redemption_codes import RedemptionCodes
@@ -321,6 +322,7 @@ def _services(parts: _Parts) -> Services:
     return Services(
         **_people(parts, mail, billing, in_flight),
         **pricing,
+        price_corrections=PriceCorrections(store, clock, in_flight, on_credit, on_limits_changed),
         settings=settings,
         clock=clock,
         audit_log=AuditLog(store),

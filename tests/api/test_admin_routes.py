@@ -34,6 +34,7 @@ NOT_OVER_HTTP = {
     "payment.auto": "the account's owner agrees to it, and switches it off",
     "payment.auto-off": "as above",
     "price.coming": "GET /api/models says it to everybody",
+    "price.correct": "a person looks at the preview before it is posted",
     "price.import": "a person compares before he takes over",
     "price.withdraw": "as above",
     "statement.close": "the server closes months by itself",

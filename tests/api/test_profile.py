@@ -241,6 +241,7 @@ PLACES = {
     "passkeys": "passkeys",
     "payments": "payments",
     "postings": "postings",
+    "price_correction_lines": "price_corrections",
     "redemption_codes": "redeemed_codes",
     "sessions": "sessions",
     "totp_factors": "second_factor",

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.e2e.test_pages import file_name, log_in, look, picture
-from tests.e2e.test_story import PASSWORD
+from tests.e2e.test_pages import assert_fits, file_name, log_in, look, picture
+from tests.e2e.test_story import PASSWORD, ask, client
+from tests.support.model_server import ModelServerThread, answers
 from tests.support.server import ServerProcess
 
 __all__ = ["look"]
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
 PAGES = (
     *("accounts", "billing", "models", "upstreams", "books", "health", "api"),
-    "models/import?provider=openai",
+    *("models/import?provider=openai", "models/correct"),
 )
 
 
@@ -119,6 +120,48 @@ def test_an_operator_puts_a_model_on_offer_and_changes_its_price(
     page.get_by_role("link", name=f"Change {name}/m").click()
     page.get_by_role("button", name="Remove model").click()
     expect(page.get_by_text("The model is off the list.")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
+def test_an_operator_takes_over_a_price_and_puts_a_wrong_one_right(
+    browser: Browser, office: ServerProcess, *, has_javascript: bool
+) -> None:
+    model, wrong = f"m-{has_javascript}".lower(), ("--input-price", "9", "--output-price", "9")
+    secret = office.cli("key", "create", ADA, "--replace")["secret"]
+    with ModelServerThread(answers("ok")) as server:
+        office.cli("upstream", "add", model, "--base-url", server.base_url)
+        office.cli("model", "add", model, "--upstream", model, *wrong, "--context", "8192",
+                   "--upstream-model", "gpt-4o")  # fmt: skip
+        ask(client(office, secret), model=model)
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    log_in(page, office, OPERATOR)
+    page.goto(f"{office.url}/operator/models")
+    page.get_by_role("link", name="Take over prices").click()
+    page.get_by_label("Provider").fill("openai")
+    page.get_by_role("button", name="Compare").click()
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    page.get_by_role("checkbox", name=model).check()
+    page.get_by_role("button", name="Take over what is ticked").click()
+    expect(page.get_by_text("The prices are taken over")).to_be_visible()
+
+    page.get_by_role("link", name="Correct a price").click()
+    now = datetime.now(UTC)
+    page.get_by_label("Model", exact=True).fill(model)
+    page.get_by_label("Calls from").fill(f"{now - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    page.get_by_label("Calls before").fill(f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M}")
+    page.get_by_label("Input (US", exact=False).first.fill("2.5")
+    page.get_by_label("Output (US").fill("2.5")
+    page.get_by_role("button", name="Show who gets what").click()
+    expect(page.get_by_role("region", name="Who gets what")).to_contain_text(ADA)
+    assert_fits(page)
+    page.get_by_label("Reason").fill("A 9 for a 2.5")
+    page.get_by_role("button", name="Post the corrections").click()
+    expect(page.get_by_text("It is posted.")).to_be_visible()
+    newest = office.cli("credit", "history", ADA)["postings"][0]
+    assert (newest["kind"], newest["note"]) == ("correction", "A 9 for a 2.5")
     context.close()
 
 

@@ -1,4 +1,4 @@
-"""``latchgate price``: versions of prices that wait."""
+"""``latchgate price``: what waits, what a public list has, and what was wrong."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from latchgate.cli.catalog import PRICE_COLUMNS, ModelName
+from latchgate.cli.catalog import PRICE_COLUMNS, CachedPrice, InputPrice, ModelName, OutputPrice
 from latchgate.cli.output import print_json, print_line, print_table
 from latchgate.cli.place import DATA_DEFAULT, Config, Data, Json, Place
 
-price = typer.Typer(help="Prices: what waits to come into force. (latchgate model price sets one.)")
+price = typer.Typer(help="Prices: what waits, what a public list has, and what was wrong.")
 
 
 @price.command("coming")
@@ -94,3 +94,68 @@ def price_withdraw(
     if as_json:
         return print_json(answer)
     return print_line(f"Version {version} of {name}'s price is withdrawn.")
+
+
+@price.command("correct")
+def price_correct(
+    name: ModelName,
+    *,
+    since: Annotated[
+        str, typer.Option("--since", metavar="MOMENT", help="The first call's, in UTC.")
+    ],
+    until: Annotated[
+        str, typer.Option("--until", metavar="MOMENT", help="Behind the last call's, in UTC.")
+    ],
+    input_price: InputPrice,
+    output_price: OutputPrice,
+    cached_price: CachedPrice = None,
+    priority_percent: Annotated[
+        int | None,
+        typer.Option(
+            "--priority-percent",
+            metavar="N",
+            help="What a priority call should have cost of it, in percent; else as it does now.",
+        ),
+    ] = None,
+    charges: Annotated[
+        bool, typer.Option("--charges", help="Charge those who paid too little, too.")
+    ] = False,
+    below_zero: Annotated[
+        bool, typer.Option("--below-zero", help="… even where that leaves less than nothing.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; the owners read it.")
+    ] = None,
+    post: Annotated[bool, typer.Option("--post", help="Post it; else it is only shown.")] = False,
+    data: Data = DATA_DEFAULT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put right what a model's calls were charged in a span of time, by a posting an account.
+
+    Without --post it only shows who would get what. Done again, it finds nothing to do.
+    """
+    answer = Place(data, config, as_json).perform(
+        "price.correct",
+        name=name,
+        since=since,
+        until=until,
+        input_price=input_price,
+        cached_price=cached_price,
+        output_price=output_price,
+        priority_percent=priority_percent,
+        charges=charges,
+        below_zero=below_zero,
+        reason=reason,
+        post=post,
+    )
+    if as_json:
+        return print_json(answer)
+    print_table(
+        answer["accounts"],
+        ("email", "calls", "charged_usd", "right_usd", "amount_usd", "left_out"),
+        when_empty="Every call of that span has cost what you say: there is nothing to do.",
+    )
+    did = "Posted" if answer["posted"] else "Would be posted"
+    back, taken = answer["refunded_usd"], answer["taken_usd"]
+    return print_line(f"{did}: {back} USD to accounts, {taken} USD from accounts.")

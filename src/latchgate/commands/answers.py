@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latchgate.services.operations import PlatformBooks
     from latchgate.services.operator_accounts import AccountLine
     from latchgate.services.payments import PaymentView
+    from latchgate.services.price_correction_views import Correction
     from latchgate.services.price_import import ImportLine
     from latchgate.services.prices import ComingPrice
     from latchgate.services.redemption_codes import BatchView
@@ -257,6 +258,26 @@ def import_line(line: ImportLine, *, is_taken: bool) -> Answer:
 def terms(terms: ModelTerms) -> Answer:
     """A price, in USD per million tokens."""
     return {f"{name}_price": format_price(getattr(terms, f"{name}_picos")) for name in PRICED}
+
+
+def correction(found: Correction) -> Answer:
+    """What a correction of a price is, or was, for each account."""
+    return {
+        "accounts": [
+            {
+                "account_id": line.account_id,
+                "email": line.email,
+                "calls": line.calls,
+                **money("charged", line.charged_nanos),
+                **money("right", line.right_nanos),
+                **money("amount", line.amount_nanos),
+                "left_out": line.left_out or None,
+            }
+            for line in found.lines
+        ],
+        **money("refunded", found.refunded_nanos),
+        **money("taken", found.taken_nanos),
+    }
 
 
 def money(name: str, nanos: int) -> Answer:

@@ -80,9 +80,35 @@ async def _price_import(world: World, args: Arguments) -> Answer:
     }
 
 
+async def _price_correct(world: World, args: Arguments) -> Answer:
+    name = args.text("name")
+    since_us = parse_moment(args.text("since"), param="since")
+    until_us = parse_moment(args.text("until"), param="until")
+    terms, percent = terms_of(args), args.find_count("priority_percent")
+    has_charges, below_zero = args.flag("charges"), args.flag("below_zero")
+    is_posting, reason = args.flag("post"), args.find_text("reason") or ""
+    args.close()
+    corrections = world.services.price_corrections
+    asked = await corrections.ask(
+        name,
+        since_us=since_us,
+        until_us=until_us,
+        terms=terms,
+        priority_percent=percent,
+        has_charges=has_charges,
+        may_go_below_zero=below_zero,
+    )
+    if is_posting:
+        found = await corrections.correct(asked, reason=reason, caller=args.caller)
+    else:
+        found = await corrections.preview(asked)
+    return {**answers.correction(found), "posted": is_posting}
+
+
 VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     "model.price": _model_price,
     "price.coming": _price_coming,
     "price.withdraw": _price_withdraw,
     "price.import": _price_import,
+    "price.correct": _price_correct,
 }

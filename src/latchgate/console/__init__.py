@@ -6,8 +6,8 @@ pages          landing access home playground usage quickstart api_keys api_key 
                alerts prices profile security second_factor passkeys activity
                payments monthly_statements
                operator_accounts operator_billing operator_books operator_models
-               operator_price_import operator_upstreams admin_keys; operators.py says who may open
-               them
+               operator_price_import operator_price_corrections operator_upstreams admin_keys;
+               operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
 confirmation.py   asks who it is between what was asked for and its being done
 errors.py      any refusal as a page
@@ -36,6 +36,7 @@ from latchgate.console import (
     operator_billing,
     operator_books,
     operator_models,
+    operator_price_corrections,
     operator_price_import,
     operator_upstreams,
     passkeys,
@@ -59,7 +60,8 @@ def build_routers() -> list[APIRouter]:
         *(billing, limits, alerts, prices),
         *(payments, monthly_statements),
         *(operator_accounts, operator_billing, operator_books),
-        *(operator_models, operator_price_import, operator_upstreams, admin_keys),
+        *(operator_models, operator_price_import, operator_price_corrections),
+        *(operator_upstreams, admin_keys),
         *(profile, security, second_factor, passkeys, activity, confirmation),
     )
     return [page.router for page in pages]

@@ -84,7 +84,7 @@ async def add(request: Request, identity: ConfirmedOperator) -> Response:
             kind=kind,
             takes_images=form.get("images") == "1",
             is_thinking=form.get("thinks") == "1",
-            terms=_terms(form, writes=kind != EMBEDDINGS),
+            terms=read_terms(form, writes=kind != EMBEDDINGS),
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:
@@ -135,7 +135,7 @@ async def set_price(request: Request, identity: ConfirmedOperator) -> Response:
         written = form.get("from", "").strip()
         await services_of(request).prices.set_price(
             model.name,
-            terms=_terms(form, writes=model.kind != EMBEDDINGS),
+            terms=read_terms(form, writes=model.kind != EMBEDDINGS),
             priority_percent=read_count(form, "priority_percent"),
             from_us=parse_moment(written, param="from") if written else None,
             caller=caller_of(request, identity),
@@ -171,7 +171,7 @@ async def _find(request: Request, name: str) -> ModelView:
     raise NotFound("There is no such model on offer.")
 
 
-def _terms(form: Mapping[str, str], *, writes: bool) -> ModelTerms:
+def read_terms(form: Mapping[str, str], *, writes: bool) -> ModelTerms:
     """Prices from their texts; cached input costs as much as input when nothing is said."""
     written = {name: form.get(name, "").strip().removeprefix("$") for name in PRICES}
     if not writes:

@@ -7,7 +7,9 @@
   postings add up to the difference, and its lines of usage to its usage postings;
 * a posting of a closed month is on a statement, and on one of its own account;
 * a paid payment has exactly one posting of its amount, and what went back of it or came again has
-  one each; no such posting is without its payment.
+  one each; no such posting is without its payment;
+* an account's line of a price's correction has a posting of its amount, which is what its calls'
+  charges changed by; no call has come to cost less than nothing.
 """
 
 from __future__ import annotations
@@ -130,5 +132,30 @@ BILLING_DISAGREEMENTS: tuple[tuple[str, str], ...] = (
                ON r.taken_posting_id = p.id OR r.returned_posting_id = p.id
              WHERE p.kind IN ('payment_refund', 'dispute')) every_one
            GROUP BY id, kind HAVING count(found) <> 1""",
+    ),
+    (
+        "correction {correction_id} of {account_id}: its posting is of {posted}, not of {amount}",
+        """SELECT l.correction_id, l.account_id, l.charged_nanos - l.right_nanos AS amount,
+                  coalesce(p.amount_nanos, 0) AS posted
+           FROM price_correction_lines l LEFT JOIN postings p ON p.id = l.posting_id
+             AND p.kind = 'correction' AND p.account_id = l.account_id
+           WHERE p.id IS NULL OR p.amount_nanos <> l.charged_nanos - l.right_nanos""",
+    ),
+    (
+        "correction {correction_id} of {account_id}: by {lines}, its calls changed by {calls}",
+        """SELECT correction_id, account_id, sum(lines) AS lines, sum(calls) AS calls FROM (
+             SELECT correction_id, account_id, right_nanos - charged_nanos AS lines, 0 AS calls
+             FROM price_correction_lines
+             UNION ALL
+             SELECT c.correction_id, u.account_id, 0, c.difference_nanos FROM corrected_calls c
+             JOIN usage_events u ON u.request_id = c.request_id) both_kinds
+           GROUP BY correction_id, account_id HAVING sum(lines) <> sum(calls)""",
+    ),
+    (
+        "call {request_id}: corrections made {total} of its charge",
+        """SELECT u.request_id, u.charge_nanos + sum(c.difference_nanos) AS total
+           FROM corrected_calls c JOIN usage_events u ON u.request_id = c.request_id
+           GROUP BY u.request_id, u.charge_nanos
+           HAVING u.charge_nanos + sum(c.difference_nanos) < 0""",
     ),
 )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.payments import Payments
     from latchgate.services.playground import Playground
+    from latchgate.services.price_corrections import PriceCorrections
     from latchgate.services.price_import import PriceImport
     from latchgate.services.prices import Prices
     from latchgate.services.redemption_codes import RedemptionCodes
@@ -81,6 +82,7 @@ class Services:
     catalog: Catalog
     prices: Prices
     price_import: PriceImport
+    price_corrections: PriceCorrections
     playground: Playground
     upstreams: Upstreams
     operations: Operations

@@ -26,6 +26,7 @@ from latchgate.storage import (
     ledger,
     monthly_statements,
     payments,
+    price_corrections,
     redemption_codes,
     usage_events,
 )
@@ -136,6 +137,7 @@ def _short(conn: Connection, identity: Identity) -> dict[str, Any]:
         "redeemed_codes": lambda: redemption_codes.list_redeemed(conn, identity.account_id),
         "key_uses": lambda: key_sightings.list_sightings(conn, identity.account_id),
         "muted_notices": lambda: key_sightings.list_muted_rows(conn, identity.account_id),
+        "price_corrections": lambda: price_corrections.list_lines(conn, identity.account_id),
         "limits": lambda: budgets.list_budgets(conn, identity.account_id),
     }
     totp = factor_rows.find_totp(conn, identity.user_id)

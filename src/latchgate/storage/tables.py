@@ -6,6 +6,7 @@ people    users ─ memberships ─ accounts;  sessions, password_resets, invita
 keys      api_keys (a secret is kept as a peppered HMAC only)
           (what has used them is in ``key_tables.py``)
 catalog   upstreams ─ models ─ prices (versions, never edited)
+          (what put wrong ones right is in ``price_tables.py``)
 books     ledger_accounts ─ ledger_entries ─ postings;  usage_events (the invoice lines)
           usage_days, usage_hours, usage_quarters (what the events of such a time add up to)
 billing   (codes, statements and payments are in ``billing_tables.py``)
@@ -32,6 +33,7 @@ from latchgate.storage import (
     factor_tables,
     key_tables,
     operator_tables,
+    price_tables,
 )
 from latchgate.storage.columns import Int64, metadata
 from latchgate.storage.columns import id_column as _id
@@ -42,15 +44,8 @@ from latchgate.storage.columns import text_column as _text
 from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
-__all__ = [
-    "Int64",
-    "alert_tables",
-    "billing_tables",
-    "factor_tables",
-    "key_tables",
-    "metadata",
-    "operator_tables",
-]
+__all__ = ["Int64", "alert_tables", "billing_tables", "factor_tables", "key_tables", "metadata"]
+__all__ += ["operator_tables", "price_tables"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(
