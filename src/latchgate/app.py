@@ -55,6 +55,7 @@ from latchgate.services.passkeys import Passkeys
 from latchgate.services.password_changes import PasswordChanges
 from latchgate.services.passwords import Passwords
 from latchgate.services.payments import Payments
+from latchgate.services.plans import Plans
 from latchgate.services.playground import Playground
 from latchgate.services.price_corrections import PriceCorrections
 from latchgate.services.pricing import build_pricing
@@ -328,11 +329,7 @@ def _services(parts: _Parts) -> Services:
         audit_log=AuditLog(store),
         operator_accounts=OperatorAccounts(store, clock, in_flight),
         api_keys=APIKeys(
-            store,
-            clock,
-            parts.pepper,
-            directory.on_key_changed,
-            key_notices.tell_replaced,
+            store, clock, parts.pepper, directory.on_key_changed, key_notices.tell_replaced
         ),
         key_notices=key_notices,
         key_terms=TermsOfKeys(store, clock, directory.on_terms_changed),
@@ -345,6 +342,9 @@ def _services(parts: _Parts) -> Services:
         alerts=Alerts(store, clock, in_flight, mail, settings.server.base_url),
         usage=usage,
         reports=Reports(store, clock, in_flight, usage, limits),
+        plans=Plans(
+            store, clock, on_limits_changed, lambda: {key.account_id for key in directory.keys}
+        ),
         playground=Playground(store, clock, pricing["catalog"], ask),
         upstreams=Upstreams(
             store, clock, parts.vault, _traffic(engine, directory), directory.load_models

@@ -226,6 +226,7 @@ async def test_the_copy_has_everything_but_what_opens_something(
 #: Where each table with somebody's rows is in his copy, or why it is not.
 PLACES = {
     "accounts": "account",
+    "account_plans": "account",
     "alert_terms": "alert_terms",
     "alerts": "alerts",
     "memberships": "account",

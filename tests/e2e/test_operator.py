@@ -19,7 +19,7 @@ __all__ = ["look"]
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 OPERATOR, ADA = "operator@example.com", "ada@example.com"
 PAGES = (
-    *("accounts", "billing", "models", "upstreams", "books", "health", "api"),
+    *("accounts", "plans", "billing", "models", "upstreams", "books", "health", "api"),
     *("models/import?provider=openai", "models/correct"),
 )
 
@@ -166,6 +166,38 @@ def test_an_operator_takes_over_a_price_and_puts_a_wrong_one_right(
 
 
 @pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
+def test_an_operator_makes_a_plan_and_gives_it_to_an_account(
+    browser: Browser, office: ServerProcess, *, has_javascript: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=has_javascript)
+    page = context.new_page()
+    name = f"plan-{has_javascript}".lower()
+    log_in(page, office, OPERATOR)
+    page.get_by_role("link", name="Plans").first.click()
+    form = page.get_by_role("region", name="Make a plan")
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("Requests in a minute").fill("many")
+    form.get_by_role("button", name="Make plan").click()
+    expect(form.get_by_label("Requests in a minute")).to_have_attribute("aria-invalid", "true")
+    form.get_by_label("Requests in a minute").fill("90")
+    form.get_by_role("button", name="Make plan").click()
+    expect(page.get_by_text("The plan is made.")).to_be_visible()
+    page.goto(f"{office.url}/operator/accounts?q={ADA}")
+    page.get_by_role("region", name="Found").get_by_role("link", name=ADA).click()
+    page.get_by_role("combobox", name="Plan").select_option(name)
+    page.get_by_role("button", name="Give it this plan").click()
+    expect(page.get_by_text("The account has another plan.")).to_be_visible()
+    assert_fits(page)
+    assert office.cli("account", "show", ADA)["plan"] == name
+    page.get_by_role("link", name=name).click()
+    page.get_by_label("Requests in a minute").fill("")
+    page.get_by_role("button", name="Change plan").click()
+    expect(page.get_by_text("The plan is changed.")).to_be_visible()
+    assert office.cli("plan", "show", name)["requests_per_minute"] is None
+    context.close()
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["javascript", "plain"])
 def test_an_operator_runs_the_audit_and_reads_how_the_server_is(
     browser: Browser, office: ServerProcess, *, has_javascript: bool
 ) -> None:
@@ -226,6 +258,7 @@ def test_the_operators_pages_fit_and_are_pictured(
     picture(page, screenshots, f"operator-api-made-{name}")
     page.goto(f"{office.url}/operator/accounts?q={ADA}")
     page.get_by_role("region", name="Found").get_by_role("link", name=ADA).click()
+    expect(page.get_by_role("heading", name=ADA)).to_be_visible()
     picture(page, screenshots, f"operator-account-{name}")
     account = page.url
     for path in ("suspend", "postings", "activity"):

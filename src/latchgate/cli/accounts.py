@@ -45,6 +45,9 @@ def account_create(
         str | None,
         typer.Option("--credit", metavar="USD", help="Credit in place of the sign-up gift."),
     ] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="NAME", help="Its plan; else the default one.")
+    ] = None,
     data: Data = DATA_DEFAULT,
     config: Config = None,
     as_json: Json = False,
@@ -53,7 +56,12 @@ def account_create(
     place = Place(data, config, as_json)
     password = read_secret("password", from_stdin=password_stdin)
     answer = place.perform(
-        "account.create", email=email, password=password, operator=operator, credit=credit_usd
+        "account.create",
+        email=email,
+        password=password,
+        operator=operator,
+        credit=credit_usd,
+        plan=plan,
     )
     if as_json:
         return print_json(answer)
@@ -68,7 +76,7 @@ def account_show(
     answer = Place(data, config, as_json).perform("account.show", email=email)
     if as_json:
         return print_json(answer)
-    return print_facts(answer, _ACCOUNT_FACTS)
+    return print_facts(answer, (*_ACCOUNT_FACTS, "plan"))
 
 
 @account.command("list")

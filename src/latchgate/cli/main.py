@@ -27,6 +27,7 @@ from latchgate.cli import (
     keys,
     limits,
     mails,
+    plans,
     prices,
     server,
 )
@@ -64,6 +65,7 @@ def build() -> typer.Typer:
     app.add_typer(billing.statement, name="statement")
     app.add_typer(limits.limit, name="limit")
     app.add_typer(mails.mail, name="mail")
+    app.add_typer(plans.plan, name="plan")
     app.add_typer(accounts.invite, name="invite")
     app.add_typer(catalog.upstream, name="upstream")
     app.add_typer(catalog.model, name="model")

@@ -49,6 +49,7 @@ async def with_balances(world: World, account: AccountView) -> Answer:
 async def _create(world: World, args: Arguments) -> Answer:
     email, password = args.text("email"), args.text("password")
     is_operator, credit = args.flag("operator"), args.find_text("credit")
+    plan = args.find_text("plan")
     args.close()
     credit_nanos = None
     if credit is not None:
@@ -59,6 +60,7 @@ async def _create(world: World, args: Arguments) -> Answer:
         is_operator=is_operator,
         credit_nanos=credit_nanos,
         actor=args.caller.actor,
+        plan=plan,
     )
     return await with_balances(world, account)
 
@@ -66,7 +68,9 @@ async def _create(world: World, args: Arguments) -> Answer:
 async def _show(world: World, args: Arguments) -> Answer:
     whose = args.whose()
     args.close()
-    return await with_balances(world, await find(world, whose))
+    account = await find(world, whose)
+    plan = await world.services.plans.get_of(account.account_id)
+    return {**await with_balances(world, account), "plan": plan.name}
 
 
 async def _list(world: World, args: Arguments) -> Answer:

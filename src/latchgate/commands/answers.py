@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latchgate.services.operations import PlatformBooks
     from latchgate.services.operator_accounts import AccountLine
     from latchgate.services.payments import PaymentView
+    from latchgate.services.plans import PlanView
     from latchgate.services.price_correction_views import Correction
     from latchgate.services.price_import import ImportLine
     from latchgate.services.prices import ComingPrice
@@ -277,6 +278,23 @@ def correction(found: Correction) -> Answer:
         ],
         **money("refunded", found.refunded_nanos),
         **money("taken", found.taken_nanos),
+    }
+
+
+def plan(plan: PlanView) -> Answer:
+    """A plan, its amounts in both ways; null is what the configuration says."""
+    terms = plan.terms
+    gift = {"gift_nanos": None, "gift_usd": None}
+    return {
+        "id": plan.id,
+        "name": plan.name,
+        "accounts": plan.accounts,
+        **(gift if terms.gift_nanos is None else money("gift", terms.gift_nanos)),
+        "requests_per_minute": terms.requests_per_minute,
+        "tokens_per_minute": terms.tokens_per_minute,
+        "calls_at_once": terms.calls_at_once,
+        "has_premium": terms.has_premium,
+        **money("credit_line", terms.credit_line_nanos),
     }
 
 

@@ -83,8 +83,12 @@ class Arguments:
 
     def flag(self, name: str) -> bool:
         """Yes or no; no when it is missing."""
-        value = self._values.pop(name, False)
-        if not isinstance(value, bool):
+        return self.find_flag(name) or False
+
+    def find_flag(self, name: str) -> bool | None:
+        """Yes, no, or None."""
+        value = self._values.pop(name, None)
+        if value is not None and not isinstance(value, bool):
             raise InvalidRequest(f"{name} must be true or false.", param=name)
         return value
 

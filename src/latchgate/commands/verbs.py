@@ -20,6 +20,7 @@ from latchgate.commands import (
     keys,
     limits,
     mails,
+    plans,
     prices,
 )
 from latchgate.commands.answers import Answer
@@ -110,6 +111,7 @@ VERBS: dict[str, Callable[[World, Arguments], Awaitable[Answer]]] = {
     **mails.VERBS,
     **catalog.VERBS,
     **prices.VERBS,
+    **plans.VERBS,
     "invite.create": _invite_create,
     "events": _events,
     "books": _books,

@@ -5,7 +5,7 @@ forms.py       what browsers post
 pages          landing access home playground usage quickstart api_keys api_key billing limits
                alerts prices profile security second_factor passkeys activity
                payments monthly_statements
-               operator_accounts operator_billing operator_books operator_models
+               operator_accounts operator_billing operator_books operator_models operator_plans
                operator_price_import operator_price_corrections operator_upstreams admin_keys;
                operators.py says who may open them
                (playground_answers and playground_code are parts of the playground)
@@ -36,6 +36,7 @@ from latchgate.console import (
     operator_billing,
     operator_books,
     operator_models,
+    operator_plans,
     operator_price_corrections,
     operator_price_import,
     operator_upstreams,
@@ -59,7 +60,7 @@ def build_routers() -> list[APIRouter]:
         *(landing, access, home, playground, usage, quickstart, api_keys, api_key),
         *(billing, limits, alerts, prices),
         *(payments, monthly_statements),
-        *(operator_accounts, operator_billing, operator_books),
+        *(operator_accounts, operator_plans, operator_billing, operator_books),
         *(operator_models, operator_price_import, operator_price_corrections),
         *(operator_upstreams, admin_keys),
         *(profile, security, second_factor, passkeys, activity, confirmation),

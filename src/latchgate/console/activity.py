@@ -27,6 +27,7 @@ ACTIONS = {
     "key.premium_on": "Premium models switched on for the key",
     "key.premium_off": "Premium models switched off for the key",
     "account.time_zone": "Time zone changed",
+    "account.plan": "Plan changed",
     "account.rates": "Rate limits changed",
     "account.credit_line": "Credit line changed",
     "limit.set": "Limit changed",

@@ -94,13 +94,15 @@ async def _account_page(
         balances=balances,
         standing=await services.limits.standing(account_id),
         months=await services.usage.months(account_id),
+        plan=await services.plans.get_of(account_id),
+        plans=await services.plans.list_plans(),
         keys=await services.api_keys.list_keys(account_id),
         postings=postings,
         kinds=KINDS,
         events=events,
         typed={**_written(file, balances.credit_line_nanos), **(typed or {})},
         rate_names=RATES,
-        configured=_configured(services.settings),
+        configured=configured_rates(services.settings),
         error=error,
         notice=request.query_params.get("notice", ""),
         **_words(file),
@@ -139,7 +141,8 @@ def _written(file: AccountFile, line_nanos: int) -> dict[str, str]:
     return {**fields, "credit_line": format_usd(line_nanos)}
 
 
-def _configured(settings: Settings) -> dict[str, int]:
+def configured_rates(settings: Settings) -> dict[str, int]:
+    """What the configuration says of each rate."""
     return {
         "requests_per_minute": settings.rates.requests_per_minute,
         "tokens_per_minute": settings.rates.tokens_per_minute,
@@ -197,14 +200,14 @@ async def show_activity(request: Request, account_id: str, identity: Operator) -
 @router.get(PATH + "/{account_id}/suspend")
 async def show_suspend(request: Request, account_id: str, identity: Operator) -> Response:
     """Ask before an account is suspended."""
-    file = await _open_account(request, account_id)
+    file = await find_open_account(request, account_id)
     return page(request, "operator_suspend.html", identity=identity, account=file.view)
 
 
 @router.post(PATH + "/{account_id}/suspend")
 async def suspend(request: Request, account_id: str, identity: Operator) -> Response:
     """Refuse an account's calls from now on. It lowers a risk, so a login is enough."""
-    email = (await _open_account(request, account_id)).view.email
+    email = (await find_open_account(request, account_id)).view.email
     await services_of(request).accounts.suspend(email, caller_of(request, identity))
     return _back(account_id, "suspended")
 
@@ -212,7 +215,7 @@ async def suspend(request: Request, account_id: str, identity: Operator) -> Resp
 @router.post(PATH + "/{account_id}/resume")
 async def resume(request: Request, account_id: str, identity: ConfirmedOperator) -> Response:
     """Take an account's calls again."""
-    email = (await _open_account(request, account_id)).view.email
+    email = (await find_open_account(request, account_id)).view.email
     await services_of(request).accounts.resume(email, caller_of(request, identity))
     return _back(account_id, "resumed")
 
@@ -221,13 +224,13 @@ async def resume(request: Request, account_id: str, identity: ConfirmedOperator)
 async def set_rates(request: Request, account_id: str, identity: ConfirmedOperator) -> Response:
     """Say how much an account may do at once and in a minute."""
     form = await read_form(request)
-    await _open_account(request, account_id)
+    await find_open_account(request, account_id)
     try:
         await services_of(request).limits.set_rates(
             account_id,
-            requests_per_minute=_rate(form, "requests_per_minute"),
-            tokens_per_minute=_rate(form, "tokens_per_minute"),
-            calls_at_once=_rate(form, "calls_at_once") or None,
+            requests_per_minute=read_rate(form, "requests_per_minute"),
+            tokens_per_minute=read_rate(form, "tokens_per_minute"),
+            calls_at_once=read_rate(form, "calls_at_once") or None,
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:
@@ -241,7 +244,7 @@ async def set_credit_line(
 ) -> Response:
     """Let an account go so far below zero."""
     form = await read_form(request)
-    await _open_account(request, account_id)
+    await find_open_account(request, account_id)
     try:
         written = form.get("credit_line", "").strip().removeprefix("$")
         amount_nanos = parse_usd(written, param="credit_line", allow_zero=True)
@@ -254,7 +257,7 @@ async def set_credit_line(
     return _back(account_id, "credit_line")
 
 
-async def _open_account(request: Request, account_id: str) -> AccountFile:
+async def find_open_account(request: Request, account_id: str) -> AccountFile:
     """An account that can be changed. Raises NotFound, or Conflict when it is closed."""
     file = await services_of(request).operator_accounts.get(account_id)
     if file.view.state == "closed":
@@ -262,7 +265,8 @@ async def _open_account(request: Request, account_id: str) -> AccountFile:
     return file
 
 
-def _rate(form: Mapping[str, str], name: str) -> int | None:
+def read_rate(form: Mapping[str, str], name: str) -> int | None:
+    """A rate of a form, None where nothing is written. Raises InvalidRequest."""
     written = form.get(name, "").strip()
     if not written:
         return None

@@ -19,12 +19,15 @@ from latchgate.services.audit_log import record
 from latchgate.services.emails import checked_email, email_key, find_key
 from latchgate.services.logins import LoggedIn, Logins
 from latchgate.services.passwords import check_password, hash_of
+from latchgate.services.plans import plan_named
 from latchgate.services.second_factors import state_of
 from latchgate.services.sessions import token_hash
 from latchgate.services.throttles import Limit
 from latchgate.storage import accounts as rows
+from latchgate.storage.budgets import raise_limit
 from latchgate.storage.invitations import is_invited, redeem_invitation
 from latchgate.storage.ledger import open_account_books, post_credit
+from latchgate.storage.plans import assign
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -124,7 +127,7 @@ class Accounts:
                 _redeem(conn, invitation, key, now_us)
             user = _NewUser(new_id("usr", now_us), email, password_hash)
             himself = caller.as_user(user.id)
-            self._insert(conn, user, self._settings.signup.gift_nanos, himself, now_us)
+            self._insert(conn, user, None, himself, now_us)
             return self._logins.open(conn, user.id, email, caller, now_us)
 
         return await self._store.write(transaction) or self._logins.decoy(email)
@@ -159,31 +162,46 @@ class Accounts:
         return self._logins.open(conn, found.user_id, typed, caller, now_us)
 
     async def create(
-        self, email: str, password: str, *, is_operator: bool, credit_nanos: int | None, actor: str
+        self,
+        email: str,
+        password: str,
+        *,
+        is_operator: bool,
+        credit_nanos: int | None,
+        actor: str,
+        plan: str | None = None,
     ) -> AccountView:
         """Make a user and his account, as the operator. ``credit_nanos`` takes the gift's place.
 
-        Raises InvalidRequest, or Conflict ``email_taken``.
+        Raises InvalidRequest, NotFound for the plan, or Conflict ``email_taken``.
         """
         email = checked_email(email)
         check_password(password, email=email)
         key = email_key(email)
         password_hash = await self._passwords.hash(password)
         now_us = self._clock.now_us()
-        gift_nanos = self._settings.signup.gift_nanos if credit_nanos is None else credit_nanos
 
         def transaction(conn: Connection) -> AccountView:
             if rows.find_person(conn, key) is not None:
                 raise Conflict(f"{email} has an account already.", code="email_taken")
             user = _NewUser(new_id("usr", now_us), email, password_hash, is_operator)
-            self._insert(conn, user, gift_nanos, Caller(actor=actor), now_us)
+            self._insert(conn, user, credit_nanos, Caller(actor=actor), now_us, plan)
             return view_of(get_by_email(conn, email))
 
         return await self._store.write(transaction)
 
     def _insert(
-        self, conn: Connection, user: _NewUser, gift_nanos: int, caller: Caller, now_us: int
+        self,
+        conn: Connection,
+        user: _NewUser,
+        credit_nanos: int | None,
+        caller: Caller,
+        now_us: int,
+        plan_name: str | None = None,
     ) -> None:
+        plan = plan_named(conn, plan_name)
+        gifts = (credit_nanos, plan.terms.gift_nanos, self._settings.signup.gift_nanos)
+        gift_nanos = next(nanos for nanos in gifts if nanos is not None)
         rows.insert_user(
             conn,
             id=user.id,
@@ -202,11 +220,15 @@ class Accounts:
             state="active",
             is_premium_on=0,
             time_zone="UTC",
-            credit_line_nanos=0,
+            credit_line_nanos=plan.terms.credit_line_nanos,
             created_us=now_us,
         )
         rows.insert_membership(conn, user_id=user.id, account_id=account_id, role="owner")
         open_account_books(conn, account_id=account_id, now_us=now_us)
+        if plan.terms.credit_line_nanos:
+            raise_limit(conn, account_id=account_id, amount_nanos=plan.terms.credit_line_nanos)
+        if not plan.is_default:
+            assign(conn, account_id, plan.id)
         if gift_nanos:
             post_credit(
                 conn,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latchgate.services.passkeys import Passkeys
     from latchgate.services.password_changes import PasswordChanges
     from latchgate.services.payments import Payments
+    from latchgate.services.plans import Plans
     from latchgate.services.playground import Playground
     from latchgate.services.price_corrections import PriceCorrections
     from latchgate.services.price_import import PriceImport
@@ -83,6 +84,7 @@ class Services:
     prices: Prices
     price_import: PriceImport
     price_corrections: PriceCorrections
+    plans: Plans
     playground: Playground
     upstreams: Upstreams
     operations: Operations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from latchgate.domain.errors import InvalidRequest
+from latchgate.domain.errors import Forbidden, InvalidRequest
 from latchgate.domain.ids import new_id
 from latchgate.domain.money import AMOUNT_NANOS_MAX
 from latchgate.domain.windows import FOREVER_US, PERIODS, Period, get_zone, window_at
@@ -64,6 +64,9 @@ class Standing:
     time_zone: str
     #: Whether the account, and its key, may call premium models: a call needs both.
     premium: dict[str, bool]
+    plan: str = ""
+    #: Whether its plan lets its owner switch them on.
+    has_premium: bool = True
 
     @property
     def binding(self) -> LimitView:
@@ -122,7 +125,7 @@ class Limits:
         zone = get_zone(account.time_zone)
         views = tuple(self._view(zone, now_us, *row) for row in found)
         premium = {what: bool(getattr(account, column)) for what, column in PREMIUM.items()}
-        return Standing(views, account.time_zone, premium)
+        return Standing(views, account.time_zone, premium, account.plan, bool(account.has_premium))
 
     def _view(
         self, zone: ZoneInfo, now_us: int, budget: AnyRow, figures: AnyRow | None, ends_us: int
@@ -183,13 +186,19 @@ class Limits:
         """Let the account, or its key, call premium models, or not. Raises InvalidRequest.
 
         A call needs both. The key's switch is the account's to keep: a fresh key finds it as it is.
+        Raises Forbidden ``premium_not_in_plan``.
         """
         if what not in PREMIUM:
             raise InvalidRequest("Premium models are for the account or the key.", param="what")
 
         def transaction(conn: Connection) -> bool:
-            column = PREMIUM[what]
-            if bool(getattr(account_rows.get_account(conn, account_id), column)) == is_on:
+            column, account = PREMIUM[what], account_rows.get_account(conn, account_id)
+            if is_on and not account.has_premium:
+                raise Forbidden(
+                    f"The plan {account.plan} has no premium models. Ask the operator.",
+                    code="premium_not_in_plan",
+                )
+            if bool(getattr(account, column)) == is_on:
                 return False
             account_rows.set_account(conn, account_id, **{column: int(is_on)})
             record(

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, update
 
+from latchgate.storage.plan_tables import plans
+from latchgate.storage.plans import bound_terms, with_plan
 from latchgate.storage.statements import AnyRow
 from latchgate.storage.tables import accounts, memberships, password_resets, users
 
@@ -96,8 +98,11 @@ def get_user(conn: Connection, user_id: str) -> AnyRow:
 
 
 def get_account(conn: Connection, account_id: str) -> AnyRow:
-    """An account's row."""
-    return conn.execute(select(accounts).where(accounts.c.id == account_id)).one()
+    """An account's row; its rates and premium are what binds it, with what its plan says."""
+    bound = bound_terms()
+    own = [column for column in accounts.c if column.name not in {term.name for term in bound}]
+    query = with_plan(select(*own, *bound, plans.c.name.label("plan"), plans.c.has_premium))
+    return conn.execute(query.where(accounts.c.id == account_id)).one()
 
 
 def get_time_zone(conn: Connection, account_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, cast, func, insert, select, text, update
 
+from latchgate.storage.plans import bound_terms, with_plan
 from latchgate.storage.statements import AnyRow, insert_once
 from latchgate.storage.tables import Int64, accounts, api_keys, usage_days
 
@@ -78,7 +79,7 @@ def playground_ids(conn: Connection, account_ids: Collection[str]) -> set[str]:
 
 
 def _with_account() -> Select[Any]:
-    return select(
+    keys = select(
         _keys.id,
         _keys.account_id,
         _keys.secret_hash,
@@ -91,13 +92,11 @@ def _with_account() -> Select[Any]:
         _keys.scope,
         _keys.addresses,
         accounts.c.state.label("account_state"),
-        accounts.c.is_premium_on,
         accounts.c.is_key_premium_on,
         accounts.c.time_zone,
-        accounts.c.requests_per_minute,
-        accounts.c.tokens_per_minute,
-        accounts.c.calls_at_once,
-    ).join(accounts, accounts.c.id == _keys.account_id)
+        *bound_terms(),
+    )
+    return with_plan(keys.join(accounts, accounts.c.id == _keys.account_id))
 
 
 def set_state(conn: Connection, key_id: str, state: str, *, ended_us: int | None) -> None:

@@ -1,8 +1,8 @@
 """Every table. Times are integer microseconds of our clock, money is integer nano-USD.
 
 people    users ─ memberships ─ accounts;  sessions, password_resets, invitations;  audit_events
-          (their second factors and passkeys are in ``factor_tables.py``, operators' keys in
-          ``operator_tables.py``)
+          (second factors, passkeys: ``factor_tables.py``; plans: ``plan_tables.py``; operators'
+          keys: ``operator_tables.py``)
 keys      api_keys (a secret is kept as a peppered HMAC only)
           (what has used them is in ``key_tables.py``)
 catalog   upstreams ─ models ─ prices (versions, never edited)
@@ -33,6 +33,7 @@ from latchgate.storage import (
     factor_tables,
     key_tables,
     operator_tables,
+    plan_tables,
     price_tables,
 )
 from latchgate.storage.columns import Int64, metadata
@@ -45,7 +46,7 @@ from latchgate.storage.columns import unique_where as _unique_where
 
 #: What is passed on beside the tables below: the others are in the same metadata.
 __all__ = ["Int64", "alert_tables", "billing_tables", "factor_tables", "key_tables", "metadata"]
-__all__ += ["operator_tables", "price_tables"]
+__all__ += ["operator_tables", "plan_tables", "price_tables"]
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────
 users = _table(

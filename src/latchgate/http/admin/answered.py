@@ -59,6 +59,12 @@ class AccountAndMoney(AccountShown):
     available_usd: str
 
 
+class AccountWhole(AccountAndMoney):
+    """An account with its figures and its plan."""
+
+    plan: str
+
+
 class AccountLine(Shown):
     """An account of the list."""
 
@@ -365,3 +371,27 @@ class HealthShown(Shown):
     version: str
     outcome: Annotated[str, Field(description="The worst of the checks.")]
     checks: list[HealthCheck]
+
+
+class PlanShown(Shown):
+    """A plan; null is what the configuration says."""
+
+    id: str
+    name: str
+    accounts: Annotated[int, Field(description="How many have it.")]
+    gift_nanos: int | None
+    gift_usd: str | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    calls_at_once: int | None
+    has_premium: bool
+    credit_line_nanos: int
+    credit_line_usd: str
+
+
+class PlanGiven(Shown):
+    """Which plan an account has from now on."""
+
+    account_id: str
+    email: str
+    plan: str

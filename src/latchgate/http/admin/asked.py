@@ -201,3 +201,38 @@ class Invited(Asked):
     """Somebody to be invited; without an address, whoever has the link."""
 
     email: Email | None = None
+
+
+PlanRate = Annotated[
+    str | None,
+    Field(max_length=13, description="A whole number; 0: no limit; empty: as configured."),
+]
+PlanAmount = Annotated[
+    str | None,
+    Field(max_length=32, description="Decimal US dollars.", examples=["5.00"]),
+]
+
+
+class PlanSet(Asked):
+    """Terms of a plan; what is left out stays, or is as the default plan has it at first."""
+
+    gift_usd: PlanAmount = None
+    requests_per_minute: PlanRate = None
+    tokens_per_minute: PlanRate = None
+    calls_at_once: PlanRate = None
+    premium: Annotated[
+        bool | None, Field(description="Whether premium models can be switched on.")
+    ] = None
+    credit_line_usd: PlanAmount = None
+
+
+class PlanMade(PlanSet):
+    """A plan that shall be made."""
+
+    name: Name
+
+
+class PlanAssigned(Asked):
+    """The plan that an account gets."""
+
+    name: Name

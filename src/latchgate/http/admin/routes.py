@@ -57,7 +57,7 @@ _ACCOUNTS = (
     Route("POST", "/accounts", "account.create", "accounts", "Make an account and its user.",
           answered.AccountAndMoney, asked.AccountMade, status=201),
     Route("GET", _ACCOUNT, "account.show", "read", "Show an account and its money.",
-          answered.AccountAndMoney),
+          answered.AccountWhole),
     Route("POST", f"{_ACCOUNT}/suspend", "account.suspend", "accounts",
           "Refuse every call of an account from now on.", answered.AccountShown),
     Route("POST", f"{_ACCOUNT}/resume", "account.resume", "accounts",
@@ -168,6 +168,20 @@ _CATALOG = (
           answered.Removed),
 )  # fmt: skip
 
+_PLANS = (
+    Route("GET", "/plans", "plan.list", "read", "List the plans, the default one first.",
+          answered.PlanShown, rows="plans"),
+    Route("POST", "/plans", "plan.create", "money", "Make a plan.",
+          answered.PlanShown, asked.PlanMade, status=201),
+    Route("GET", "/plans/{name:path}", "plan.show", "read", "Show a plan.", answered.PlanShown),
+    Route("PATCH", "/plans/{name:path}", "plan.set", "money",
+          "Change a plan; it binds the next call of every account that has it.",
+          answered.PlanShown, asked.PlanSet),
+    Route("PUT", f"{_ACCOUNT}/plan", "plan.assign", "money",
+          "Give an account a plan; it binds its next call.",
+          answered.PlanGiven, asked.PlanAssigned),
+)  # fmt: skip
+
 _PLATFORM = (
     Route("POST", "/invitations", "invite.create", "accounts",
           "Invite somebody, by mail when his address is given. The link is in this answer alone.",
@@ -181,4 +195,4 @@ _PLATFORM = (
           is_slow=True),
 )  # fmt: skip
 
-ROUTES = (*_ACCOUNTS, *_LIMITS, *_MONEY, *_CATALOG, *_PLATFORM)
+ROUTES = (*_ACCOUNTS, *_LIMITS, *_MONEY, *_PLANS, *_CATALOG, *_PLATFORM)

@@ -1,4 +1,4 @@
-"""Prices that wait for their moment, and corrections of those that were wrong."""
+"""Prices that wait for their moment, corrections of those that were wrong, and plans."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _IN_ORDER = """
 """
 
 
-def _int(name: str) -> sa.Column[object]:
-    return sa.Column(name, _INT64, nullable=False)
+def _int(name: str, *, null: bool = False) -> sa.Column[object]:
+    return sa.Column(name, _INT64, nullable=null)
 
 
 def _text(name: str) -> sa.Column[object]:
@@ -37,6 +37,7 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE prices ADD COLUMN withdrawn_us {counted}")
     op.execute(sa.text(_IN_ORDER))
     _add_corrections()
+    _add_plans()
 
 
 def _add_corrections() -> None:
@@ -90,7 +91,44 @@ def _add_corrections() -> None:
     op.create_index(f"ix_{calls}_correction_id", calls, ["correction_id"])
 
 
+def _add_plans() -> None:
+    op.create_table(
+        "plans",
+        _text("id"),
+        _text("name"),
+        _int("gift_nanos", null=True),
+        _int("requests_per_minute", null=True),
+        _int("tokens_per_minute", null=True),
+        _int("calls_at_once", null=True),
+        _int("has_premium"),
+        _int("credit_line_nanos"),
+        _int("created_us"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
+        sa.UniqueConstraint("name", name=op.f("uq_plans_name")),
+        sa.CheckConstraint("has_premium IN (0, 1)", name=op.f("ck_plans_has_premium")),
+        sa.CheckConstraint("credit_line_nanos >= 0", name=op.f("ck_plans_credit_line")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "account_plans",
+        _text("account_id"),
+        _text("plan_id"),
+        _refers("account_plans", "account_id", "accounts.id"),
+        _refers("account_plans", "plan_id", "plans.id"),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_account_plans")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_account_plans_plan_id", "account_plans", ["plan_id"])
+    # The one that every account has by itself says nothing of its own.
+    op.execute(
+        """INSERT INTO plans (id, name, has_premium, credit_line_nanos, created_us)
+           VALUES ('pln_default', 'default', 1, 0, 0)"""
+    )
+
+
 def downgrade() -> None:
+    for table in ("account_plans", "plans"):
+        op.drop_table(table)
     for table in ("corrected_calls", "price_correction_lines", "price_corrections"):
         op.drop_table(table)
     op.execute("ALTER TABLE prices DROP COLUMN withdrawn_us")
