@@ -227,6 +227,7 @@ async def test_the_copy_has_everything_but_what_opens_something(
 PLACES = {
     "accounts": "account",
     "account_plans": "account",
+    "admin_keys": "admin_keys",
     "alert_terms": "alert_terms",
     "alerts": "alerts",
     "memberships": "account",
