@@ -116,10 +116,13 @@ def load_postgres(conn: Connection, folder: Path, revision: str) -> None:
     missing = [name for name in _tables(conn) if not (folder / TABLES_FOLDER / name).is_file()]
     if missing:
         raise InvalidRequest(f"The backup has no table {missing[0]}.", code="invalid_backup")
+    names = [name for name in _tables(conn) if name != REVISION_TABLE]
     with _cursor(conn) as cursor:
-        for name in _tables(conn):
-            if name == REVISION_TABLE:
-                continue
+        # A schema may bring rows of its own; the backup has them as they had become.
+        cursor.execute(
+            sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+        )
+        for name in names:
             command = sql.SQL("COPY {} FROM STDIN (FORMAT text, HEADER MATCH)")
             with (
                 (folder / TABLES_FOLDER / name).open("rb") as file,
