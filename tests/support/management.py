@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.policy import SMTP
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from latchgate import commands
 from latchgate.app import World, open_world
@@ -38,8 +38,21 @@ class Management:
     """A world with its application, and as many browsers as a test wants."""
 
     world: World
-    app: FastAPI
+    #: With the console's pages, or the API alone.
+    has_pages: bool = False
     clients: list[httpx.AsyncClient] = field(default_factory=list)
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The application, made when somebody asks it something."""
+        pages = build_routers() if self.has_pages else []
+        return build_application(
+            self.world.services,
+            routers=[*pages, admin_api(partial(commands.run, self.world))],
+            render_error=render_error if self.has_pages else page_of,
+            static=STATIC if self.has_pages else None,
+            health=lambda: True,
+        )
 
     def browser(self, ip: str = "127.0.0.1") -> httpx.AsyncClient:
         """A browser with its own cookies."""
@@ -92,14 +105,7 @@ async def running_management(
         output_tokens_max=1000,
         terms=ModelTerms(100_000, 20_000, 400_000),
     )
-    app = build_application(
-        world.services,
-        routers=[_admin(world)],
-        render_error=page_of,
-        static=None,
-        health=lambda: True,
-    )
-    management = Management(world, app)
+    management = Management(world)
     try:
         yield management
     finally:
@@ -115,18 +121,8 @@ async def running_console(
     """The same with the console's own pages."""
     opened = running_management(folder, database_url=database_url, stripe=stripe)
     async with opened as management:
-        management.app = build_application(
-            management.world.services,
-            routers=[*build_routers(), _admin(management.world)],
-            render_error=render_error,
-            static=STATIC,
-            health=lambda: True,
-        )
+        management.has_pages = True
         yield management
-
-
-def _admin(world: World) -> APIRouter:
-    return admin_api(partial(commands.run, world))
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
