@@ -71,11 +71,10 @@ async def _busy(place: Place, crowd: Crowd, dice: random.Random) -> AsyncIterato
 
 
 async def test_a_backup_under_load_has_every_call_answered_before_it_once(
-    tmp_path: Path, databases: tuple[str, str]
+    tmp_path: Path, databases: tuple[str, str], model_server: ModelServer
 ) -> None:
     dice = dice_of(30)
-    model_server = ModelServer(SlowModel(dice))
-    await model_server.start()
+    model_server.behaviour = SlowModel(dice)
     original = _place(tmp_path / "original", databases[0])
     rich, poor = await prepare(original.server.data, model_server.base_url, databases[0])
     crowd = Crowd(original.server.port, rich, poor)
@@ -110,15 +109,13 @@ async def test_a_backup_under_load_has_every_call_answered_before_it_once(
     assert (await crowd.call(is_rich=True, is_stream=False)).is_complete
     assert (await asyncio.to_thread(copy.server.cli, "audit"))["agrees"]
     await asyncio.to_thread(copy.server.stop)
-    await model_server.stop()
 
 
 async def test_a_backup_of_what_a_crash_has_left_is_settled_where_it_comes_back(
-    tmp_path: Path, databases: tuple[str, str]
+    tmp_path: Path, databases: tuple[str, str], model_server: ModelServer
 ) -> None:
     dice = dice_of(31)
-    model_server = ModelServer(SlowModel(dice))
-    await model_server.start()
+    model_server.behaviour = SlowModel(dice)
     original = _place(tmp_path / "original", databases[0])
     rich, poor = await prepare(original.server.data, model_server.base_url, databases[0])
     crowd = Crowd(original.server.port, rich, poor)

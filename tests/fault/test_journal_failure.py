@@ -264,9 +264,9 @@ async def _prepare(data: Path, base_url: str) -> tuple[str, Path]:
     return key.secret, world.data.journal
 
 
-async def test_a_full_disk_stops_paid_calls_until_there_is_room(tmp_path: Path) -> None:
-    model_server = ModelServer(answers())
-    await model_server.start()
+async def test_a_full_disk_stops_paid_calls_until_there_is_room(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
     data = tmp_path / "data"
     secret, journal_folder = await _prepare(data, model_server.base_url)
     with small_disk(journal_folder) as is_mounted:
@@ -299,4 +299,3 @@ async def test_a_full_disk_stops_paid_calls_until_there_is_room(tmp_path: Path) 
             assert dict(conn.execute(query).fetchall()) == answered
         report = await asyncio.to_thread(server.cli, "audit")
         assert (report["agrees"], report["findings"]) == (True, [])
-    await model_server.stop()

@@ -22,9 +22,10 @@ async def _ask_for_key(request: Received, writer: asyncio.StreamWriter) -> None:
         await send_json(writer, 401, {})
 
 
-async def test_a_lost_vault_key_costs_upstreams_keys_and_no_start(tmp_path: Path) -> None:
-    model_server = ModelServer(_ask_for_key)
-    await model_server.start()
+async def test_a_lost_vault_key_costs_upstreams_keys_and_no_start(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    model_server.behaviour = _ask_for_key
     data = tmp_path / "data"
     secrets = await prepare(data, model_server.base_url, api_key=KEY)
     server = ServerProcess(data, "--no-embedded-model")
@@ -38,4 +39,3 @@ async def test_a_lost_vault_key_costs_upstreams_keys_and_no_start(tmp_path: Path
     assert "upstream.key_unreadable" in server.log.read_text()
     assert (await asyncio.to_thread(server.cli, "audit"))["agrees"]
     await asyncio.to_thread(server.stop)
-    await model_server.stop()
