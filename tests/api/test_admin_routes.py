@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.anyio
 CREDENTIAL, OTHER_CREDENTIAL = "upstream-key-4711", "another-key-0815"
 NEW = "new@example.com"
 ACCOUNT = "/accounts/{account_id}"
+SOON = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M")
 #: What is in an answer that makes it, once, because it is of no use otherwise.
 SHOWN_ONCE = {("POST", "/codes"), ("POST", "/invitations")}
 #: Verbs that are no business of a program elsewhere.
@@ -33,10 +35,6 @@ NOT_OVER_HTTP = {
     "key.create": "its answer would have an account's secret",
     "payment.auto": "the account's owner agrees to it, and switches it off",
     "payment.auto-off": "as above",
-    "price.coming": "GET /api/models says it to everybody",
-    "price.correct": "a person looks at the preview before it is posted",
-    "price.import": "a person compares before he takes over",
-    "price.withdraw": "as above",
     "statement.close": "the server closes months by itself",
     "backup": "it writes files on the server",
     "doctor": "/health is the same of a running server",
@@ -115,6 +113,14 @@ WALK = (
     Step("GET", "/models"),
     Step("PUT", "/models/vendor/big-1/price",
          {"input_price": "0.30", "output_price": "1", "priority_percent": 150}),
+    Step("PUT", "/models/vendor/big-1/price",
+         {"input_price": "0.40", "output_price": "1", "effective_from": SOON}),
+    Step("GET", "/prices/coming"),
+    Step("POST", "/models/vendor/big-1/price/withdraw", {"version": 3}),
+    Step("POST", "/models/vendor/big-1/price/correct",
+         {"since": "2026-01-01", "until": "2026-02-01",
+          "input_price": "0.20", "output_price": "1"}),
+    Step("POST", "/prices/import", {"provider": "openai"}),
     Step("POST", "/upstreams/hosted/eu/disable"),
     Step("POST", "/upstreams/hosted/eu/enable"),
     Step("DELETE", "/models/vendor/big-1"),

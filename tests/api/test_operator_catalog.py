@@ -170,17 +170,22 @@ async def test_a_later_price_is_announced_to_everybody_and_can_be_withdrawn(
 ) -> None:
     operator = await operator_of(management)
     prices = management.world.services.prices
-    later = {"name": "m", "input_price": "0.9", "output_price": "1.8", "from": "2030-01-31T18:00"}
+    later = {
+        "name": "m",
+        "input_price": "0.9",
+        "output_price": "1.8",
+        "effective_from": "2030-01-31T18:00",
+    }
     for wrong in ("tomorrow", "2020-01-01", "2999-01-01"):
-        refused = await operator.post(f"{MODELS}/price", data={**later, "from": wrong})
-        assert (refused.status_code, 'id="from-about"' in refused.text) == (400, True)
-    soon = later | {"from": _in_days(30)}
+        refused = await operator.post(f"{MODELS}/price", data={**later, "effective_from": wrong})
+        assert (refused.status_code, 'id="effective_from-about"' in refused.text) == (400, True)
+    soon = later | {"effective_from": _in_days(30)}
     moved = await operator.post(f"{MODELS}/price", data=soon)
     assert "is announced" in (await operator.get(moved.headers["location"])).text
     ada = await management.signed_up()
     seen = (await ada.get("/prices")).text
     assert "What will change" in seen
-    assert f"{soon['from'].replace('T', ' ')}:00 UTC" in seen
+    assert f"{soon['effective_from'].replace('T', ' ')}:00 UTC" in seen
     listed = (await ada.get("/api/models")).json()
     assert [(one["name"], one["input_price_usd"]) for one in listed["data"]] == [("m", "0.10")]
     assert [(one["input_price_usd"], one["price_version"]) for one in listed["coming"]] == [

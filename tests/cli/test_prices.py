@@ -30,7 +30,7 @@ def test_a_price_is_announced_listed_and_withdrawn(operator: Operator) -> None:
     assert operator.asks(*change, "--from", later)["price_version"] == 1
     assert f"from {latest} UTC" in operator.types(*change, "--from", latest)
     waiting = operator.asks("price", "coming")["prices"]
-    assert (waiting[0]["input_price"], waiting[0]["from"]) == ("1.00", f"{later}:00Z")
+    assert (waiting[0]["input_price"], waiting[0]["effective_from"]) == ("1.00", f"{later}:00Z")
     assert "own-brew" in operator.types("price", "coming")
     for row in waiting:
         operator.types("price", "withdraw", "own-brew", str(row["price_version"]))

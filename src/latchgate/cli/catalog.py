@@ -312,7 +312,7 @@ def model_price(
         cached_price=cached_price,
         output_price=output_price,
         priority_percent=priority_percent,
-        **({"from": from_} if from_ else {}),
+        **({"effective_from": from_} if from_ else {}),
     )
     if as_json:
         return print_json(answer)

@@ -23,7 +23,7 @@ def price_coming(
         return print_json(answer)
     return print_table(
         answer["prices"],
-        ("name", "from", "price_version", *PRICE_COLUMNS[:3]),
+        ("name", "effective_from", "price_version", *PRICE_COLUMNS[:3]),
         when_empty="No price waits: latchgate model price ID … --from MOMENT announces one.",
     )
 

@@ -237,7 +237,7 @@ def model(view: ModelView) -> Answer:
 
 def coming_price(price: ComingPrice) -> Answer:
     """A version of a price that waits, with the model as it will be."""
-    return {**model(price.model), "from": iso(price.from_us)}
+    return {**model(price.model), "effective_from": iso(price.from_us)}
 
 
 def import_line(line: ImportLine, *, is_taken: bool) -> Answer:

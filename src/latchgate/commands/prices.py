@@ -34,14 +34,14 @@ def terms_of(args: Arguments, *, writes: bool = True) -> ModelTerms:
 
 
 async def _model_price(world: World, args: Arguments) -> Answer:
-    name, written = args.text("name"), args.find_text("from")
+    name, written = args.text("name"), args.find_text("effective_from")
     terms, percent = terms_of(args), args.find_count("priority_percent")
     args.close()
     view = await world.services.prices.set_price(
         name,
         terms=terms,
         priority_percent=percent,
-        from_us=parse_moment(written, param="from") if written else None,
+        from_us=parse_moment(written, param="effective_from") if written else None,
         caller=args.caller,
     )
     return answers.model(view)

@@ -132,12 +132,12 @@ async def set_price(request: Request, identity: ConfirmedOperator) -> Response:
     form = await read_form(request)
     model = await _find(request, form.get("name", ""))
     try:
-        written = form.get("from", "").strip()
+        written = form.get("effective_from", "").strip()
         await services_of(request).prices.set_price(
             model.name,
             terms=read_terms(form, writes=model.kind != EMBEDDINGS),
             priority_percent=read_count(form, "priority_percent"),
-            from_us=parse_moment(written, param="from") if written else None,
+            from_us=parse_moment(written, param="effective_from") if written else None,
             caller=caller_of(request, identity),
         )
     except LatchgateError as error:

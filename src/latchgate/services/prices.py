@@ -197,7 +197,7 @@ def _check_moment(from_us: int, now_us: int) -> None:
         raise InvalidRequest(
             f"A price comes into force at least {NOTICE_US // SECOND_US} seconds from now, and at "
             "most three years. Leave the moment out for a price from now on.",
-            param="from",
+            param="effective_from",
         )
 
 

@@ -185,18 +185,6 @@ class ModelAdded(Asked):
     output_price: Annotated[Price | None, Field(description="Null for embeddings alone.")] = None
 
 
-class PriceSet(Asked):
-    """A new price version, in force for every call admitted from now on."""
-
-    input_price: Price
-    cached_price: Annotated[Price | None, Field(description="Null: as input.")] = None
-    output_price: Price
-    priority_percent: Annotated[
-        int | None,
-        Field(ge=1, le=COUNT_MAX, description="What a priority call costs of it; null: as usual."),
-    ] = None
-
-
 class Invited(Asked):
     """Somebody to be invited; without an address, whoever has the link."""
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from latchgate.domain.admin_keys import Scope
 from latchgate.domain.people import Caller
-from latchgate.http.admin import answered, asked
+from latchgate.http.admin import answered, asked, prices
 from latchgate.http.api.keys import TermsChanged
 from latchgate.http.refusals import API_PREFIX
 
@@ -163,7 +163,19 @@ _CATALOG = (
           answered.ModelShown, asked.ModelAdded, status=201),
     Route("PUT", f"{_MODEL}/price", "model.price", "catalog",
           "Give a model a new price version. What was charged stays as it is.",
-          answered.ModelShown, asked.PriceSet),
+          answered.ModelShown, prices.PriceSet),
+    Route("POST", f"{_MODEL}/price/withdraw", "price.withdraw", "catalog",
+          "Take back a price version before it comes into force.",
+          prices.PriceWithdrawn, prices.VersionNamed),
+    Route("POST", f"{_MODEL}/price/correct", "price.correct", "money",
+          "Show who gets what if a model's price had been another for a while, and post it.",
+          prices.CorrectionShown, prices.PriceCorrected, is_slow=True),
+    Route("GET", "/prices/coming", "price.coming", "read",
+          "List the prices that are announced and not in force yet.",
+          prices.ComingPriceShown, rows="prices"),
+    Route("POST", "/prices/import", "price.import", "catalog",
+          "Compare prices with the public list that came with Latchgate, and take some over.",
+          prices.ComparisonShown, prices.PricesCompared, is_slow=True),
     Route("DELETE", _MODEL, "model.remove", "catalog", "Take a model off the list.",
           answered.Removed),
 )  # fmt: skip
