@@ -42,7 +42,7 @@ def desk(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def make_account(server: ServerProcess, name: str, *options: str) -> tuple[str, str]:
     """An account with a key, made by its operator: the address, and the secret."""
-    address = f"{name}@example.com"
+    address = f"{name}@apps.example.com"  # nobody else of these tests is there
     server.cli("account", "create", address, "--password-stdin", *options, stdin=PASSWORD)
     secret: str = server.cli("key", "create", address)["secret"]
     return address, secret

@@ -132,6 +132,7 @@ def test_a_slider_says_what_an_amount_means_and_the_page_what_a_leak_could_cost(
     slider = page.get_by_label("Each day, slider").first
     means = page.locator("[id='account_limit.day-means']")
     expect(means).to_be_empty()
+    expect(slider).to_be_visible()  # its script has come
     slider.focus()
     page.keyboard.press("Home")
     expect(field).to_have_value("0")
