@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 import tomllib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import psycopg
 import structlog
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -64,6 +64,16 @@ _NOBODYS = frozenset({"lost+found"})
 _ASIDE = f"{CONFIG_FILE}.from-backup"
 
 
+def _of_postgres(*names: str) -> tuple[type[Exception], ...]:
+    """What PostgreSQL's driver raises; where nobody uses it, it is not loaded."""
+    driver = sys.modules.get("psycopg")
+    return () if driver is None else tuple(getattr(driver, name) for name in names)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    return (OSError, sqlite3.Error, SQLAlchemyError, *_of_postgres("Error"))
+
+
 # ── taking one ──────────────────────────────────────────────────────────────────────────────────
 async def copy_database(store: Store, data: DataDirectory) -> DatabaseCopy:
     """Copy the database into ``data.backup``, in place of what an earlier one has left there.
@@ -74,7 +84,7 @@ async def copy_database(store: Store, data: DataDirectory) -> DatabaseCopy:
     try:
         data.backup.mkdir(mode=0o700)
         copy = await store.copy_to(data.backup)
-    except (OSError, sqlite3.Error, psycopg.Error, SQLAlchemyError) as error:
+    except _failures() as error:
         shutil.rmtree(data.backup, ignore_errors=True)
         raise Conflict(
             f"The database could not be copied: {error}.", code="backup_failed"
@@ -163,9 +173,9 @@ async def restore(archive: IO[bytes], target: Path, *, storage_url: str, now_us:
             report = await store.read(audit, journal_folder=folder / JOURNAL_FOLDER)
         except OperationalError as error:
             raise unavailable(error) from error
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except _of_postgres("DataError", "IntegrityError") as error:
             raise InvalidRequest(
-                f"The backup's tables are damaged: {error.diag.message_primary}.",
+                f"The backup's tables are damaged: {str(error).partition(chr(10))[0]}.",
                 code="invalid_backup",
             ) from error
         finally:

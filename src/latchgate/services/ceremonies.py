@@ -7,6 +7,7 @@ verified its user by a finger, a face or a PIN. A passkey is two factors by itse
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -14,20 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
-import webauthn
-from webauthn.helpers import base64url_to_bytes
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from latchgate.domain.errors import LoginFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
 
     from latchgate.storage.statements import AnyRow
 
@@ -36,7 +30,8 @@ log = structlog.get_logger()
 RP_NAME = "Latchgate"
 TIMEOUT_MS = 5 * 60 * 1000
 CREDENTIAL_ID_BYTES_MAX = 1023  # WebAuthn, 7.1, step 25
-_TRANSPORTS = frozenset(transport.value for transport in AuthenticatorTransport)
+#: What a browser may say of how a passkey is reached (``AuthenticatorTransport``).
+_TRANSPORTS = frozenset({"usb", "nfc", "ble", "smart-card", "internal", "cable", "hybrid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +65,18 @@ class Ceremonies:
         self, user_id: str, email: str, has_already: Sequence[AnyRow]
     ) -> tuple[dict[str, Any], str]:
         """What a browser is asked to make, and the challenge that is in it."""
+        import webauthn  # noqa: PLC0415 - a tenth of a server's memory, which few need
+        from webauthn.helpers import structs  # noqa: PLC0415
+
         options = webauthn.generate_registration_options(
             rp_id=self._rp_id,
             rp_name=RP_NAME,
             user_id=user_id.encode(),
             user_name=email,
             timeout=TIMEOUT_MS,
-            authenticator_selection=AuthenticatorSelectionCriteria(
-                resident_key=ResidentKeyRequirement.REQUIRED,
-                user_verification=UserVerificationRequirement.REQUIRED,
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.REQUIRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
             ),
             exclude_credentials=_descriptors(has_already),
         )
@@ -86,20 +84,25 @@ class Ceremonies:
 
     def options_to_show(self, allowed: Sequence[AnyRow] = ()) -> tuple[dict[str, Any], str]:
         """What a browser is asked to sign, and the challenge, with any passkey or one of some."""
+        import webauthn  # noqa: PLC0415 - a tenth of a server's memory, which few need
+        from webauthn.helpers import structs  # noqa: PLC0415
+
         options = webauthn.generate_authentication_options(
             rp_id=self._rp_id,
             timeout=TIMEOUT_MS,
             allow_credentials=_descriptors(allowed),
-            user_verification=UserVerificationRequirement.REQUIRED,
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
         return _with_challenge(webauthn.options_to_json(options))
 
     def check_made(self, credential: dict[str, Any], challenge: str) -> Attested:
         """Check a passkey that was just made. Raises LoginFailed ``invalid_passkey``."""
+        import webauthn  # noqa: PLC0415 - a tenth of a server's memory, which few need
+
         try:
             made = webauthn.verify_registration_response(
                 credential=credential,
-                expected_challenge=base64url_to_bytes(challenge),
+                expected_challenge=_decode(challenge),
                 expected_rp_id=self._rp_id,
                 expected_origin=self._origin,
                 require_user_verification=True,
@@ -118,10 +121,12 @@ class Ceremonies:
 
     def check_shown(self, credential: dict[str, Any], challenge: str, passkey: AnyRow) -> int:
         """Check what a passkey has signed; its count. Raises LoginFailed ``invalid_passkey``."""
+        import webauthn  # noqa: PLC0415 - a tenth of a server's memory, which few need
+
         try:
             shown = webauthn.verify_authentication_response(
                 credential=credential,
-                expected_challenge=base64url_to_bytes(challenge),
+                expected_challenge=_decode(challenge),
                 expected_rp_id=self._rp_id,
                 expected_origin=self._origin,
                 credential_public_key=passkey.public_key,
@@ -139,7 +144,7 @@ def credential_id_of(credential: dict[str, Any]) -> bytes:
     if not isinstance(text, str) or len(text) > 2 * CREDENTIAL_ID_BYTES_MAX:
         raise refused(ValueError("no credential id"))
     try:
-        return base64url_to_bytes(text)
+        return _decode(text)
     except ValueError as error:
         raise refused(error) from None
 
@@ -151,7 +156,7 @@ def user_handle_of(credential: dict[str, Any]) -> str | None:
     if not isinstance(handle, str):
         return None
     try:
-        return base64url_to_bytes(handle).decode()
+        return _decode(handle).decode()
     except ValueError as error:
         raise refused(error) from None
 
@@ -165,11 +170,20 @@ def refused(error: Exception) -> LoginFailed:
     )
 
 
+def _decode(text: str) -> bytes:
+    """Bytes that are written as browsers write them: base64url, without what fills it up."""
+    return base64.urlsafe_b64decode(f"{text}===")
+
+
 def _descriptors(passkeys: Sequence[AnyRow]) -> list[PublicKeyCredentialDescriptor]:
+    from webauthn.helpers import structs  # noqa: PLC0415 - as above
+
     return [
-        PublicKeyCredentialDescriptor(
+        structs.PublicKeyCredentialDescriptor(
             id=passkey.credential_id,
-            transports=[AuthenticatorTransport(name) for name in json.loads(passkey.transports)],
+            transports=[
+                structs.AuthenticatorTransport(name) for name in json.loads(passkey.transports)
+            ],
         )
         for passkey in passkeys
     ]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from psycopg import sql
 from sqlalchemy import Connection, inspect
 
 from latchgate.domain.errors import Conflict, InvalidRequest
@@ -68,6 +67,8 @@ def copy_sqlite(source: sqlite3.Connection, folder: Path) -> DatabaseCopy:
 
 def copy_postgres(conn: Connection, folder: Path) -> DatabaseCopy:
     """Write every table into ``folder``, as ``conn``'s transaction sees it."""
+    from psycopg import sql  # noqa: PLC0415 - most installations need none
+
     tables = _tables(conn)
     if REVISION_TABLE not in tables:
         raise _nothing()
@@ -107,6 +108,8 @@ def check_sqlite(path: Path, revision: str) -> None:
 
 def load_postgres(conn: Connection, folder: Path, revision: str) -> None:
     """Fill an empty database from ``folder``. Raises Conflict ``database_not_empty``."""
+    from psycopg import sql  # noqa: PLC0415 - as above
+
     if inspect(conn).get_table_names():
         raise Conflict(
             "The database that storage.url names has tables already. Name an empty one.",
