@@ -3,9 +3,10 @@
     .venv/bin/python scripts/measure_usage_pages.py [calls] [time zone]
 
 It makes an installation in a folder of its own, writes the history that the tests use into its
-operator's account, asks for each page through the application, without a socket, and prints for two
-hundred of each: processor time in the middle, time in the middle, at the 99th percentile and at
-most, and what the page weighs. Its client runs in the same process, and is counted with it.
+operator's account, settles its memory as a server does, asks for each page through the application,
+without a socket, and prints for two hundred of each: processor time in the middle, time in the
+middle, at the 99th percentile and at most, and what the page weighs. Its client runs in the same
+process, and is counted with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from latchgate.server import settle_memory
 from tests.api.test_management_codes import operator_of
 from tests.support.gateway import CALLER
 from tests.support.history import KEYS, RARE_APP, write_history
@@ -63,6 +65,7 @@ async def _measure(folder: Path, calls: int, zone: str) -> None:
         older = f"/usage?period=last_month&before={listed['data'][-1]['request_id']}"
         receipt = f"/usage/{listed['data'][0]['request_id']}"
         account = f"/operator/accounts/{account_id}"
+        settle_memory()
         for path in (*PAGES, older, receipt, f"/api-keys/{KEYS[1]}", account):
             took, worked = [], []
             for _ in range(ROUNDS):

@@ -32,8 +32,9 @@ log = structlog.get_logger()
 
 #: How long running calls may take to end when the server is told to stop, in seconds.
 GRACE_S = 30
-#: Objects made before the collector looks at the youngest; rounds of it before the older ones.
-GC_THRESHOLDS = (50_000, 20, 50)
+#: Objects made before the collector looks at the youngest; rounds of it before the older ones. Pages
+#: leave many for it: so few at a time are gone within milliseconds, for which calls have to wait.
+GC_THRESHOLDS = (10_000, 5, 1000)
 #: How long a thread may keep the interpreter while another waits for it, in seconds.
 SWITCH_INTERVAL_S = 0.0001
 
@@ -102,7 +103,7 @@ async def _serve(world: World, listener: socket.socket, on_ready: Callable[[str]
         tasks.create_task(server.serve(sockets=[listener]))
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Tune the interpreter for a process that serves.
 
     What is there by now stays: freezing it spares the collector the walk, and with more room
@@ -170,7 +171,7 @@ async def _run_beside(
         await control.start()
         await embedded.start()
         health.is_ready = True
-        _settle_memory()
+        settle_memory()
         url = world.settings.server.base_url
         log.info("serving", url=url, data=str(world.data.path))
         on_ready(url)
