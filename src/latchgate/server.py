@@ -32,8 +32,8 @@ log = structlog.get_logger()
 
 #: How long running calls may take to end when the server is told to stop, in seconds.
 GRACE_S = 30
-#: Objects made before the collector looks at the youngest; rounds of it before the older ones. Pages
-#: leave many for it: so few at a time are gone within milliseconds, for which calls have to wait.
+#: Objects made before the collector looks at the youngest; rounds of it before the older ones.
+#: Pages leave many for it: so few at a time are gone within milliseconds, for which calls wait.
 GC_THRESHOLDS = (10_000, 5, 1000)
 #: How long a thread may keep the interpreter while another waits for it, in seconds.
 SWITCH_INTERVAL_S = 0.0001
