@@ -293,6 +293,25 @@ async def test_time_in_which_the_gateway_itself_stood_still_is_not_the_upstreams
         assert [event.outcome for event in await gateway.events()] == ["answered"]
 
 
+async def test_a_silent_upstream_is_a_timeout_in_a_loop_that_is_always_late_too(
+    tmp_path: Path,
+) -> None:
+    async def behave(request: Received, _writer: asyncio.StreamWriter) -> None:
+        await request.hang_up()
+
+    async def be_late() -> None:
+        while True:
+            time.sleep(0.4)  # noqa: ASYNC251 - every timer rings too late
+            await asyncio.sleep(0.001)
+
+    async with running_gateway(tmp_path, terms=TERMS, idle_s=0.3) as gateway:
+        gateway.model_server.behaviour = behave
+        late = asyncio.create_task(be_late())
+        reply = await asyncio.wait_for(gateway.chat(), 60)
+        late.cancel()
+        assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
+
+
 async def test_an_endless_line_is_an_error_and_not_memory(tmp_path: Path) -> None:
     async def behave(_request: Received, writer: asyncio.StreamWriter) -> None:
         await start_events(writer)

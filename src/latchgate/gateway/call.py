@@ -137,8 +137,8 @@ class Call:
         self._connection = connection
         if not self._is_sent:
             self._is_sent = True
-            sent_us = self._books.clock.now_us()
-            self._books.sent.add((sent_us - self._request.started_us) / SECOND_US)
+            passed_us = self._books.clock.now_us() - self._request.started_us
+            self._books.sent.add(max(0, passed_us) / SECOND_US)  # a clock may be set back
 
     def note_first_byte(self) -> None:
         """The answer begins."""

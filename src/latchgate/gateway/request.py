@@ -326,7 +326,8 @@ class GatewayRequest:
         self._protocol.transport.close()
 
     def _processing_ms(self) -> int:
-        return (self._protocol.door.clock.now_us() - self.started_us) // 1000
+        passed_us = self._protocol.door.clock.now_us() - self.started_us
+        return max(0, passed_us) // 1000  # a clock may be set back
 
     def _closing(self) -> bytes:
         return b"" if self.keep_alive else b"connection: close\r\n"

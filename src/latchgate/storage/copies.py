@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from sqlalchemy import Connection, inspect
 
 from latchgate.domain.errors import Conflict, InvalidRequest
-from latchgate.storage.schema import migrate
+from latchgate.storage.schema import READ_REVISION, REVISION_TABLE, migrate
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 DATABASE_FILE = "latchgate.db"
 TABLES_FOLDER = "tables"
-REVISION_TABLE = "alembic_version"
 _BLOCK_BYTES = 1024 * 1024
 #: SQLite's pages (4 KiB) that are copied at once, and how long it rests after them.
 _STEP_PAGES = 256
 _PAUSE_S = 0.01
-_REVISION = f"SELECT version_num FROM {REVISION_TABLE}"  # noqa: S608 - a name of ours
 _EPOCHS = "SELECT id FROM epochs"
 
 
@@ -58,7 +56,7 @@ def copy_sqlite(source: sqlite3.Connection, folder: Path) -> DatabaseCopy:
         source.backup(copy, pages=_STEP_PAGES, progress=_pause)
         source.execute("ROLLBACK")
         try:
-            (revision,) = copy.execute(_REVISION).fetchone()
+            (revision,) = copy.execute(READ_REVISION).fetchone()
         except (sqlite3.OperationalError, TypeError):
             raise _nothing() from None
         epochs = tuple(row[0] for row in copy.execute(_EPOCHS))
@@ -82,7 +80,7 @@ def copy_postgres(conn: Connection, folder: Path) -> DatabaseCopy:
             ):
                 for piece in rows:
                     file.write(piece)
-    revision = conn.exec_driver_sql(_REVISION).scalar_one()
+    revision = conn.exec_driver_sql(READ_REVISION).scalar_one()
     epochs = tuple(conn.exec_driver_sql(_EPOCHS).scalars())
     return DatabaseCopy(POSTGRESQL, revision, epochs)
 
@@ -96,7 +94,7 @@ def check_sqlite(path: Path, revision: str) -> None:
     try:
         with closing(sqlite3.connect(path)) as conn:
             is_whole = conn.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-            found = conn.execute(_REVISION).fetchone()
+            found = conn.execute(READ_REVISION).fetchone()
     except sqlite3.DatabaseError:
         is_whole, found = False, None
     if not is_whole or found != (revision,):

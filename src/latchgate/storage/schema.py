@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_REVISION_TABLE = "alembic_version"
+REVISION_TABLE = "alembic_version"
+READ_REVISION = f"SELECT version_num FROM {REVISION_TABLE}"  # noqa: S608 - a name of ours
 
 
 def migrate(conn: Connection, *, to: str = "head") -> None:
@@ -29,11 +30,9 @@ def migrate(conn: Connection, *, to: str = "head") -> None:
 
 def revision_of(conn: Connection) -> str | None:
     """The schema's revision; None for an empty database."""
-    if not inspect(conn).has_table(_REVISION_TABLE):
+    if not inspect(conn).has_table(REVISION_TABLE):
         return None
-    revision: str | None = conn.exec_driver_sql(
-        f"SELECT version_num FROM {_REVISION_TABLE}"  # noqa: S608 - a name of ours
-    ).scalar_one_or_none()
+    revision: str | None = conn.exec_driver_sql(READ_REVISION).scalar_one_or_none()
     return revision
 
 

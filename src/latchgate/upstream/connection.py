@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         #: What has come since the last piece of a body: a head, or what HTTP allows between pieces.
         self._bare_bytes = 0
         self._is_whole = False
-        self._heard_at = self._due_at = 0.0
+        self._heard_at = self._due_at = self._granted_at = 0.0
         self._paused = False
         self.transport: asyncio.Transport | None = None
         self.is_reusable = False
@@ -245,8 +245,11 @@ class Connection(asyncio.Protocol):
         if self._answer is None:
             return  # the next request sets it again
         late_s = self._loop.time() - self._due_at
-        if late_s > STALL_S:  # timers come before sockets: an answer may lie there unread
+        # Timers come before sockets: an answer may lie there unread. Once for each silence, or a
+        # loop that is always late would wait for ever.
+        if late_s > STALL_S and self._heard_at != self._granted_at:
             self._heard_at += late_s + STALL_S
+            self._granted_at = self._heard_at
         limit_s = self._deadlines.idle_s if self.status else self._deadlines.first_byte_s
         left_s = limit_s - (self._loop.time() - self._heard_at)
         if self._paused:
