@@ -23,7 +23,7 @@ from typing import Any
 
 from latchgate import app
 from latchgate.cli.main import main
-from latchgate.gateway import drain, engine, journal, purse, request
+from latchgate.gateway import drain, engine, purse, request, segment
 from latchgate.gateway.drain import Drain
 from latchgate.gateway.engine import Engine
 from latchgate.gateway.holds import Hold
@@ -148,7 +148,7 @@ def _written(function_name: str) -> Callable[[Doom], None]:
 
 def _half_written(doom: Doom) -> None:
     """Half of what the journal writes is in the file."""
-    original = journal._write_all
+    original = segment._write_all
 
     def write_half(file: int, data: bytes) -> None:
         middle = len(data) // 2
@@ -157,7 +157,7 @@ def _half_written(doom: Doom) -> None:
             doom.pass_by()
         original(file, data[middle:])
 
-    journal._write_all = write_half
+    segment._write_all = write_half
 
 
 def _last_bytes_sent(doom: Doom) -> None:
@@ -214,7 +214,7 @@ POINTS: dict[str, Callable[[Doom], None]] = {
     "records-synced": after(os, "fdatasync", _in_writers_thread),
     "last-bytes-coming": _before_the_last_bytes,
     "last-bytes-sent": _last_bytes_sent,
-    "segment-empty": before(journal, "segment_head"),
+    "segment-empty": before(segment, "segment_head"),
     "segment-begun": after(Journal, "_begin_segment"),
     # The drain.
     "drain-coming": before(Drain, "_post"),
@@ -254,7 +254,7 @@ def arm(order: str) -> None:
     label, _, passage = order.partition(":")
     engine.IDLE_RETURN_S = IDLE_RETURN_S
     drain.PERIOD_S = DRAIN_PERIOD_S
-    journal.SEGMENT_BYTES_MAX = SEGMENT_BYTES
+    segment.SEGMENT_BYTES_MAX = SEGMENT_BYTES
     _recovering.watch()
     POINTS[label](Doom(label, int(passage)))
 

@@ -12,12 +12,10 @@ the system may have dropped what it could not write (https://lwn.net/Articles/75
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,22 +25,15 @@ import structlog
 
 from latchgate.domain.errors import LedgerUnavailable
 from latchgate.fibers import Wait
+from latchgate.gateway.segment import Segment, begin_segment
 from latchgate.observe.histogram import SYNC_BUCKETS_S, Histogram
-from latchgate.storage.journal_file import (
-    CloseRecord,
-    OpenRecord,
-    encode,
-    journal_path,
-    segment_head,
-)
+from latchgate.storage.journal_file import CloseRecord, OpenRecord, encode
 
 log = structlog.get_logger()
 T = TypeVar("T")
 #: What the writer's thread is to write: a turn's records, and whether one waits; None is the end.
 _Queue = SimpleQueue[tuple[list[bytes], bool] | None]
 
-#: A segment that has grown so large is followed by a new one.
-SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 #: How long a record may wait in memory for others to be written with, in seconds.
 GATHER_S = 0.002
 #: Calls that end wait for others no longer once they are one in so many of all that are under way.
@@ -91,7 +82,7 @@ class Journal:
         self.on_failed: Callable[[], None] = _ignore
         #: How long the disk took, in seconds; each sync may serve many calls.
         self.syncs = Histogram(SYNC_BUCKETS_S)
-        self._start(self._begin_segment(0, 0), 0)
+        self._start(self._begin_segment(0))
 
     @property
     def is_writable(self) -> bool:
@@ -162,9 +153,7 @@ class Journal:
         self._number += 1
         begins_at, records = self.synced_offset, [encode(record) for record in answered]
         try:
-            file = await asyncio.to_thread(
-                self._begin_segment, self._number, begins_at, b"".join(records)
-            )
+            segment = await asyncio.to_thread(self._begin_segment, begins_at, b"".join(records))
         except OSError as error:
             self.failure = error
             return None
@@ -174,7 +163,7 @@ class Journal:
         self._end = offsets[-1] if offsets else begins_at
         self.safe_offset = self.synced_offset = self._end
         self.failure = None
-        self._start(file, begins_at)
+        self._start(segment)
         return offsets
 
     async def close(self) -> None:
@@ -185,63 +174,48 @@ class Journal:
         await asyncio.to_thread(self._thread.join)
 
     # ── the writer's thread ─────────────────────────────────────────────────────────────────────
-    def _begin_segment(self, number: int, begins_at: int, records: bytes = b"") -> int:
-        """Make a segment that is there after a power cut; returns its file. Raises OSError."""
-        path = journal_path(self._folder, self._epoch_id, number)
-        unfinished = path.with_suffix(".unfinished")
-        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            _write_all(file, segment_head(begins_at) + records)
-            os.fdatasync(file)
-            unfinished.rename(path)
-            _sync_folder(self._folder)
-        except OSError:
-            os.close(file)
-            for begun in (unfinished, path):
-                with suppress(OSError):
-                    begun.unlink()
-            raise
-        return file
+    def _begin_segment(self, begins_at: int, records: bytes = b"") -> Segment:
+        return begin_segment(self._folder, self._epoch_id, self._number, begins_at, records)
 
-    def _start(self, file: int, begins_at: int) -> None:
-        args = (file, self._queue, begins_at, self.synced_offset)
-        self._thread = threading.Thread(target=self._run, args=args, name="journal", daemon=True)
+    def _start(self, segment: Segment) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(segment, self._queue), name="journal", daemon=True
+        )
         self._thread.start()
 
-    def _run(self, file: int, queue: _Queue, begins_at: int, synced: int) -> None:
-        written = synced
+    def _run(self, segment: Segment, queue: _Queue) -> None:
+        synced = segment.end
         sync_due_s = 0.0
         try:
             while True:
                 wait_s = None
-                if self._interval_s is not None and synced < written:
+                if self._interval_s is not None and synced < segment.end:
                     wait_s = max(0.0, sync_due_s - time.monotonic())
                 data, sync, is_last = _gather(queue, wait_s)
-                _write_all(file, data)
-                written += len(data)
+                segment.append(data)
                 if self._interval_s is not None:
-                    self._tell(self._on_safe, written)
-                    sync = synced < written and time.monotonic() >= sync_due_s
+                    self._tell(self._on_safe, segment.end)
+                    sync = synced < segment.end and time.monotonic() >= sync_due_s
                 if sync or is_last:
                     begun_s = time.monotonic()
-                    os.fdatasync(file)
-                    self.syncs.add(time.monotonic() - begun_s)
-                    synced = written
-                    sync_due_s = time.monotonic() + (self._interval_s or 0.0)
+                    segment.sync()
+                    took_s = time.monotonic() - begun_s
+                    synced = segment.end
                     self._tell(self._on_synced, synced)
+                    self.syncs.add(took_s)
+                    sync_due_s = begun_s + took_s + (self._interval_s or 0.0)
                 if is_last:
                     return
-                if synced == written > begins_at + SEGMENT_BYTES_MAX:
+                if segment.is_full and synced == segment.end:
                     self._number += 1
-                    following = self._begin_segment(self._number, written)
-                    os.close(file)
-                    file, begins_at = following, written
+                    following = self._begin_segment(synced)
+                    segment.close()
+                    segment = following
         except OSError as error:
-            answered = synced if self._interval_s is None else written
-            _cut_off(file, answered - begins_at)
+            segment.cut_off(synced if self._interval_s is None else segment.end)
             self._tell(self._on_failed, error)
         finally:
-            os.close(file)
+            segment.close()
 
     def _tell(self, function: Callable[[T], None], value: T) -> None:
         try:
@@ -287,26 +261,6 @@ def _gather(queue: _Queue, wait_s: float | None) -> tuple[bytes, bool, bool]:
     except Empty:
         return b"".join(gathered), sync, False
     return b"".join(gathered), sync, True
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def _cut_off(file: int, records_bytes: int) -> None:
-    """Take back what was not answered, so that no later start believes it. Needs no room."""
-    with suppress(OSError):
-        os.ftruncate(file, len(segment_head(0)) + records_bytes)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _ignore() -> None:
