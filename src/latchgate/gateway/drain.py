@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BATCH_CALLS_MAX = 1000
+BATCH_CALLS_MAX = 2000
 #: How long charges may gather before they are posted, when no page asks for them; and how many.
 PERIOD_S = 1.0
 GATHERED_CALLS_MAX = 2000
