@@ -70,8 +70,8 @@ OPENING = f"""\
 
 What a call through Latchgate costs, beside a bare proxy and other gateways. `python
 bench/compare.py` measures all of this anew and writes this page; `latchgate bench` measures
-Latchgate and the plain proxy alone, on any machine, in two minutes. That nothing grows while
-thousands of streams stay open for minutes is [a page of its own](soak.md).
+Latchgate and the plain proxy alone, on any machine, in two minutes. That nothing grows
+through a million calls, or while thousands of streams stay open, is [a page of its own](soak.md).
 
 Who takes part, and what each does for a call:
 

@@ -71,14 +71,15 @@ def build(folder: Path, crew: Crew, *, subject_core: int | None, load_core: int 
     plain = crew.start("plain", plain_command, core=subject_core)
     plain_port = int(read_line(plain))
     data = folder / "data"
-    command = [*_cli("serve", data), "--no-embedded-model", "--port", "0"]
-    server = crew.start("gateway", command, core=subject_core, environment=LIMITS)
-    gateway_port = _port(crew, server)
     rich, poor = (
         _make_account(data, f"{name}@example.com", credit)
         for name, credit in (("rich", CREDIT), ("poor", "0.00"))
     )
     _make_model(data, upstream_port)
+    # Not before: its memory at rest is measured, and to make accounts takes some of it.
+    command = [*_cli("serve", data), "--no-embedded-model", "--port", "0"]
+    server = crew.start("gateway", command, core=subject_core, environment=LIMITS)
+    gateway_port = _port(crew, server)
     return Scene(
         crew=crew,
         data=data,
