@@ -37,6 +37,21 @@ async def rich(tmp_path: Path) -> AsyncIterator[Bank]:
         yield opened
 
 
+# ── bindings ────────────────────────────────────────────────────────────────────────────────────
+async def test_a_binding_is_good_until_its_time_and_while_no_slice_is_forgotten(
+    bank: Bank,
+) -> None:
+    purse = Purse(bank.store, EPOCH)
+    bindings = []
+    for _ in range(3):
+        binding = purse.bind([bank.credit], until_us=100)
+        assert purse.is_bound(binding, 99)
+        assert not purse.is_bound(binding, 100)
+        bindings.append(binding)
+        await purse.return_idle()  # nobody holds anything: the slice is forgotten
+        assert not any(purse.is_bound(earlier, 99) for earlier in bindings)
+
+
 # ── leases ──────────────────────────────────────────────────────────────────────────────────────
 async def test_a_first_hold_leases_ahead_and_the_next_ones_ask_nobody(rich: Bank) -> None:
     purse = Purse(rich.store, EPOCH)

@@ -164,6 +164,17 @@ class Bank:
         )
         return Window(budget_id, NOW_US - 1000, NOW_US + 1000)
 
+    async def add_playground(self) -> str:
+        """The row under which the account's calls without a key are noted; its id."""
+        await self.change(
+            "INSERT INTO api_keys (id, account_id, kind, name, public_id, last_four, secret_hash,"
+            " state, created_us) VALUES ('key_play', :account, 'playground', 'p', 'play', 'xxxx',"
+            " :hash, 'revoked', 1)",
+            account=ACCOUNT,
+            hash=b"",
+        )
+        return "key_play"
+
     def closed(self, charge_nanos: int, *windows: Window, **values: Any) -> CloseRecord:
         """The record of a call that has ended; it was let in at ``NOW_US``."""
         row = {

@@ -132,6 +132,16 @@ async def test_a_limit_that_no_lease_carries_is_watched_too(bank: Bank, poster: 
     assert await _told(bank) == [("account_limit", 50, 40)]
 
 
+async def test_what_a_lease_carries_and_what_none_does_are_told_of_together(
+    bank: Bank, poster: _Poster
+) -> None:
+    day = await bank.add_budget("bgt_day", 100)
+    await bank.store.write(open_window, day)
+    await _lease(bank, day, 50)
+    await poster.post_records([bank.closed(25, bank.credit, day), bank.closed(30, bank.credit)])
+    assert await _told(bank) == [("account_limit", 50, 45)]
+
+
 async def test_a_batch_that_is_posted_again_tells_nobody_again(bank: Bank, poster: _Poster) -> None:
     records: list[object] = [bank.closed(1, bank.credit), bank.closed(549, bank.credit)]
     await poster.post_records(records)

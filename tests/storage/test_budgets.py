@@ -181,6 +181,21 @@ async def test_a_first_limit_switches_a_budget_on_and_counts_what_went_before(ba
     assert (row.limit_nanos, row.active_since_us) == (400, NOW_US)
 
 
+@pytest.mark.parametrize(("kind", "spent"), [(KEY_LIMIT, 30), (ACCOUNT_LIMIT, 42)])
+async def test_what_the_playground_spent_before_counts_in_an_accounts_limit_and_not_in_a_keys(
+    bank: Bank, kind: str, spent: int
+) -> None:
+    await bank.store.write(insert_budget, DAY.budget_id, ACCOUNT, kind, "day")
+    playground = await bank.add_playground()
+    await _charge(bank, 30, NOW_US - 10)
+    await _charge(bank, 12, NOW_US - 10)
+    await bank.change(
+        "UPDATE usage_events SET api_key_id = :key WHERE charge_nanos = 12", key=playground
+    )
+    await _set(bank, 400)
+    assert await bank.figures(DAY) == Figures(400, spent, 0, 400)
+
+
 async def test_a_changed_limit_binds_at_once_and_keeps_since_when_it_is_on(bank: Bank) -> None:
     await _add_day(bank)
     await _set(bank, 400)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from sqlalchemy.exc import IntegrityError
 
 from latchgate.domain.windows import Window
@@ -286,6 +287,47 @@ async def test_a_limit_that_is_off_or_anothers_counts_nothing(bank: Bank) -> Non
     await _post(bank, bank.closed(30, bank.credit))
     assert await bank.figures(day) == Figures(400, 0, 10, 400)
     assert await bank.figures(theirs) == Figures(400, 0, 10, 400)
+
+
+async def test_the_playgrounds_calls_count_in_an_accounts_limit_and_not_in_a_keys(
+    bank: Bank,
+) -> None:
+    playground = await bank.add_playground()
+    keys = await bank.add_budget("bgt_keys", 400, period="week")
+    await bank.change("UPDATE budgets SET kind = 'key_limit' WHERE id = 'bgt_keys'")
+    days = await bank.add_budget("bgt_days", 400)
+    for window in (keys, days):
+        await _lease(bank, window, 10)
+    by_key = [bank.closed(nanos, bank.credit) for nanos in (30, 4)]
+    played = [bank.closed(nanos, bank.credit, api_key_id=playground) for nanos in (200, 1)]
+    spent = await _post(bank, *by_key, *played)
+    assert spent == {bank.credit: (235, 0), keys: (0, 34), days: (0, 235)}
+    assert await bank.figures(keys) == Figures(400, 34, 10, 434)
+    assert await bank.figures(days) == Figures(400, 235, 10, 635)
+
+
+async def test_the_cheapest_call_of_a_batch_is_noted_whichever_came_first(bank: Bank) -> None:
+    day = await bank.add_budget("bgt_day", 400)
+    await _lease(bank, day, 100)
+    # Two groups of calls: those that hold the day's window, and those that were there before it.
+    held = [bank.closed(nanos, bank.credit, day, hold_nanos=nanos) for nanos in (9, 20)]
+    beside = [bank.closed(nanos, bank.credit, hold_nanos=nanos) for nanos in (7, 30)]
+    for number, batch in enumerate(((*held, *beside), (*beside, *held))):
+        renamed = [
+            structs.replace(record, request_id=f"{record.request_id}_{number}") for record in batch
+        ]
+        spent = await bank.store.write(
+            post_calls,
+            renamed,
+            epoch_id=EPOCH,
+            from_offset=10 * number,
+            to_offset=10 * number + 10,
+            now_us=NOW_US + 100,
+        )
+        assert {window: told.cheapest for window, told in spent.items()} == {
+            bank.credit: (7, 7),
+            day: (7, 7),
+        }
 
 
 async def test_what_is_held_is_spent_even_if_the_limit_is_off_by_now(bank: Bank) -> None:

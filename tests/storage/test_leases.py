@@ -58,6 +58,18 @@ async def test_a_lease_is_set_aside_in_its_window(bank: Bank) -> None:
     assert await bank.leased_nanos() == 100
 
 
+async def test_what_goes_back_leaves_another_limits_window_of_the_same_day_alone(
+    bank: Bank,
+) -> None:
+    one = await bank.add_budget("bgt_one", 400)
+    other = await bank.add_budget("bgt_other", 400, period="week")
+    for window in (one, other):
+        assert await _take(bank, 50, 50, window=window) == 50
+    await bank.store.write(return_lease, epoch_id=EPOCH, window=one, amount_nanos=20)
+    assert await bank.figures(one) == Figures(400, 0, 30, 400)
+    assert await bank.figures(other) == Figures(400, 0, 50, 400)
+
+
 async def test_a_second_lease_is_added_to_the_first(bank: Bank) -> None:
     assert [await _take(bank, 100, 10), await _take(bank, 50, 10)] == [100, 50]
     assert await bank.figures() == Figures(1000, 0, 150, 1000)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import NoResultFound
 
 from latchgate.domain import ledger
 from latchgate.domain.ledger import Posting, credit_posting, usage_posting
@@ -15,6 +16,7 @@ from latchgate.storage.budgets import open_window
 from latchgate.storage.ledger import (
     CreditWindow,
     get_credit_window,
+    get_posting,
     list_postings,
     open_account_books,
     open_platform_books,
@@ -117,6 +119,13 @@ async def test_the_same_posting_again_changes_nothing(bank: Bank) -> None:
     assert await bank.store.write(post, usage_posting("pst_use", ACCOUNT, 1, 1), now_us=79) is False
     assert await _balances(bank) == before
     assert len(await bank.rows("SELECT * FROM ledger_entries WHERE posting_id = 'pst_use'")) == 2
+
+
+async def test_a_posting_is_found_by_its_id(bank: Bank) -> None:
+    posting = await bank.store.read(get_posting, f"pst_{ACCOUNT}")
+    assert (posting.id, posting.account_id, posting.kind) == (f"pst_{ACCOUNT}", ACCOUNT, "gift")
+    with pytest.raises(NoResultFound):
+        await bank.store.read(get_posting, "pst_nobodys")
 
 
 async def test_a_posting_to_a_ledger_account_that_is_not_there_is_refused_whole(bank: Bank) -> None:

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from latchgate.domain.errors import InvalidRequest
-from latchgate.domain.prices import Price, format_price, parse_price, round_half_even
+from latchgate.domain.prices import Price, format_price, parse_price, round_half_even, share_of
 from latchgate.domain.usage import NOTHING, TOKENS_MAX, Usage
 
 #: The dearest price that can be written: 999999.999999 US dollars per million tokens.
@@ -205,3 +205,9 @@ def test_a_price_is_written_exactly_and_read_back(picos: int) -> None:
     assert Fraction(text) * 10**6 == picos
     assert parse_price(text, param="p") == picos
     assert len(text.partition(".")[2]) >= 2
+
+
+def test_a_share_of_a_price_is_rounded_half_to_even() -> None:
+    shares = [share_of(picos, percent) for picos, percent in ((150_000, 150), (1, 150), (3, 150))]
+    assert shares == [225_000, 2, 4]
+    assert share_of(0, 150) == 0
