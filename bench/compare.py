@@ -140,6 +140,7 @@ def compare(given: argparse.Namespace, folder: Path) -> Comparison:
         say("starting a model server, Latchgate and a plain proxy")
         stage = scene.build(folder, crew, subject_core=subject_core, load_core=load_core)
         tools = Path(given.tools) if given.tools else folder
+        tools.mkdir(parents=True, exist_ok=True)
         peers, missing = start_peers(Kit(crew, tools, subject_core, stage.upstream_port))
         subjects = [peer.subject for peer in peers.values()]
         pids = [*stage.pids, *(pid for subject in subjects for pid in subject.pids)]

@@ -10,7 +10,7 @@ import pytest
 
 from latchgate.gateway.holds import Hold, Shortage
 from latchgate.gateway.purse import Purse
-from tests.gateway.purses import check_books, hold_exactly
+from tests.gateway.purses import at_rest, check_books, hold_exactly
 from tests.storage.bank import EPOCH, Bank, Figures, open_bank
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("either_engine")]
@@ -51,6 +51,33 @@ async def test_a_hold_is_as_much_as_there_is_but_not_less_than_the_least(bank: B
     assert hold.amount_nanos == 50
     assert (purse.held_nanos(bank.credit), purse.held_nanos(day)) == (50, 50)
     assert await purse.hold((bank.credit, day), wanted=1, least=1) == Shortage(day, 0)
+
+
+async def test_memory_alone_tells_what_a_dry_window_still_has(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH)
+    day = await bank.add_budget("bgt_day", 50)
+    (await hold_exactly(purse, 50, bank.credit, day)).settle(20)
+    assert await purse.hold((bank.credit, day), wanted=40, least=31) == Shortage(day, 30)
+    await at_rest(purse)
+    await bank.break_windows()  # from here on the database can't be asked
+    binding = purse.bind((bank.credit, day))
+    less = purse.hold_now(binding, 40, 30)
+    assert isinstance(less, Hold)
+    assert less.amount_nanos == 30
+    assert [piece.held_nanos for piece in binding.slices] == [30, 30]
+    less.release()
+    assert purse.hold_now(binding, 40, 31) == Shortage(day, 30)
+
+
+async def test_memory_alone_tells_whether_running_calls_may_give_enough_back(bank: Bank) -> None:
+    purse = Purse(bank.store, EPOCH, wait_s=60.0)
+    day = await bank.add_budget("bgt_day", 50)
+    (await hold_exactly(purse, 20, bank.credit, day)).settle(20)
+    await hold_exactly(purse, 30, bank.credit, day)
+    assert await purse.hold((bank.credit, day), wanted=40, least=31) == Shortage(day, 0)
+    binding = purse.bind((bank.credit, day))
+    assert purse.hold_now(binding, 40, 30) is None  # it may be worth waiting
+    assert purse.hold_now(binding, 40, 31) == Shortage(day, 0)
 
 
 async def test_all_of_a_budget_can_be_held_and_no_nano_more(bank: Bank) -> None:

@@ -194,6 +194,10 @@ async def test_what_the_playground_spent_before_counts_in_an_accounts_limit_and_
     )
     await _set(bank, 400)
     assert await bank.figures(DAY) == Figures(400, spent, 0, 400)
+    # A day that begins later finds the same.
+    await bank.change("DELETE FROM budget_windows WHERE budget_id = 'bgt_day'")
+    await bank.store.write(open_window, DAY)
+    assert await bank.figures(DAY) == Figures(400, spent, 0, 400)
 
 
 async def test_a_changed_limit_binds_at_once_and_keeps_since_when_it_is_on(bank: Bank) -> None:

@@ -293,9 +293,9 @@ async def test_the_playgrounds_calls_count_in_an_accounts_limit_and_not_in_a_key
     bank: Bank,
 ) -> None:
     playground = await bank.add_playground()
-    keys = await bank.add_budget("bgt_keys", 400, period="week")
-    await bank.change("UPDATE budgets SET kind = 'key_limit' WHERE id = 'bgt_keys'")
-    days = await bank.add_budget("bgt_days", 400)
+    keys = await bank.add_budget("bgt_a", 400, period="week")
+    await bank.change("UPDATE budgets SET kind = 'key_limit' WHERE id = 'bgt_a'")
+    days = await bank.add_budget("bgt_b", 400)
     for window in (keys, days):
         await _lease(bank, window, 10)
     by_key = [bank.closed(nanos, bank.credit) for nanos in (30, 4)]

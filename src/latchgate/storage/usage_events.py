@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,9 +25,8 @@ _INSERT_RECORDS = text(
     f"{_INSERT} SELECT {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
     "FROM json_populate_recordset(CAST(NULL AS usage_events), CAST(:rows AS json))"
 )
-#: How many rows one statement writes: few sizes, so that each is prepared once. With a pause behind
-#: each of the larger ones, in seconds: calls in flight may wait for the interpreter, or the core.
-_ROWS_AT_ONCE, _PAUSE_S = (32, 4, 1), 0.0001
+#: How many rows one statement writes: few sizes, so that each is prepared once.
+_ROWS_AT_ONCE = (512, 64, 8, 1)
 
 
 @cache
@@ -54,8 +52,6 @@ def insert_events(conn: Connection, rows: Sequence[Sequence[object]]) -> None:
             values = tuple(chain.from_iterable(rows[start : start + count]))
             conn.exec_driver_sql(_insert_rows(count), values)
             start += count
-            if count == _ROWS_AT_ONCE[0]:
-                time.sleep(_PAUSE_S)
 
 
 def find_event_ids(conn: Connection, request_ids: Sequence[str]) -> set[str]:
