@@ -178,7 +178,9 @@ async def test_postings_come_newest_first_page_by_page_and_only_ones_own(bank: B
     found = await bank.store.read(list_postings, ACCOUNT, before=None, limit=10)
     assert [row.id for row in found] == order
     assert tuple(found[0]) == ("pst_c", "gift", 5, 70, "n", "ada")
-    assert await bank.store.read(list_postings, ACCOUNT, before=f"pst_{OTHER}", limit=10) == []
+    theirs = credit_posting("pst_theirs", OTHER, 5, kind="gift", note="n", actor="ada")
+    await bank.store.write(post, theirs, now_us=65)
+    assert await bank.store.read(list_postings, ACCOUNT, before="pst_theirs", limit=10) == []
     seen: list[str] = []
     for ids in (order[:2], order[2:4], order[4:], []):
         before = seen[-1] if seen else None
