@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from drivers.loop import CITY_SCHEMA, QUESTION, Job, Told, red_png_bytes, serve
@@ -15,6 +16,8 @@ from drivers.loop import CITY_SCHEMA, QUESTION, Job, Told, red_png_bytes, serve
 LLM = str(Path(sys.executable).with_name("llm"))
 HOME = Path(os.environ["LLM_USER_PATH"])
 TIMEOUT_S = 60
+#: How often it is pressed before that time is over.
+CTRL_C_MAX = 6
 OFFER = """\
 - model_id: mine
   model_name: {model}
@@ -86,8 +89,15 @@ def hang_up(job: Job) -> Told:
     )
     assert process.stdout is not None
     first = process.stdout.read(1)
-    process.send_signal(signal.SIGINT)
-    process.wait(TIMEOUT_S)
+    # Again, as people press it: the interrupt is lost where Python is just letting go of something.
+    for _ in range(CTRL_C_MAX):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TIMEOUT_S / CTRL_C_MAX)
+            break
+    else:
+        process.kill()
+        raise TimeoutError("Ctrl-C does not end it")
     return {"text": first.decode()}
 
 
