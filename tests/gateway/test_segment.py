@@ -73,15 +73,20 @@ def test_what_is_cut_off_is_gone_with_the_room_behind_it(tmp_path: Path) -> None
 def test_where_no_room_can_be_reserved_records_are_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
 ) -> None:
-    def refuse(_file: int, _offset: int, _length: int) -> None:
+    asked: list[int] = []
+
+    def refuse(_file: int, offset: int, _length: int) -> None:
+        asked.append(offset)
         raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     segment = begin_segment(tmp_path, EPOCH, 0, 0)
-    segment.append(encode(record(0)))
-    assert size_of(tmp_path) == HEAD_BYTES + segment.end
+    for number in range(100):
+        segment.append(encode(record(number)))
+        assert size_of(tmp_path) == HEAD_BYTES + segment.end
+    assert asked == [HEAD_BYTES]  # not for each record
     segment.close()
-    assert records_of(tmp_path) == ["req_0"]
+    assert records_of(tmp_path) == [f"req_{number}" for number in range(100)]
 
 
 def test_nothing_is_reserved_on_a_disk_that_is_nearly_full(

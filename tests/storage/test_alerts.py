@@ -42,6 +42,15 @@ async def _lease(bank: Bank, window: Window, amount_nanos: int) -> None:
     assert taken == amount_nanos
 
 
+async def _add_day(bank: Bank, limit_nanos: int, leased_nanos: int = 0) -> Window:
+    """A limit for the day, of which the epoch has leased so much."""
+    day = await bank.add_budget("bgt_day", limit_nanos)
+    await bank.store.write(open_window, day)
+    if leased_nanos:
+        await _lease(bank, day, leased_nanos)
+    return day
+
+
 class _Poster:
     """Posts one batch behind the other."""
 
@@ -116,9 +125,7 @@ async def test_towards_the_end_what_a_call_sets_aside_counts(bank: Bank, poster:
 async def test_thresholds_that_are_passed_together_are_one_alert_and_one_mail(
     bank: Bank, poster: _Poster
 ) -> None:
-    day = await bank.add_budget("bgt_day", 600)
-    await bank.store.write(open_window, day)
-    await _lease(bank, day, 600)
+    day = await _add_day(bank, 600, 600)
     await poster.post(5, 535, windows=(bank.credit, day))
     assert await _told(bank) == [("credit", 50, 460), ("account_limit", 80, 60)]
     mails = await bank.rows("SELECT DISTINCT mail_id FROM alerts")
@@ -126,8 +133,7 @@ async def test_thresholds_that_are_passed_together_are_one_alert_and_one_mail(
 
 
 async def test_a_limit_that_no_lease_carries_is_watched_too(bank: Bank, poster: _Poster) -> None:
-    day = await bank.add_budget("bgt_day", 100)
-    await bank.store.write(open_window, day)
+    await _add_day(bank, 100)
     await poster.post(5, 55)
     assert await _told(bank) == [("account_limit", 50, 40)]
 
@@ -135,9 +141,7 @@ async def test_a_limit_that_no_lease_carries_is_watched_too(bank: Bank, poster: 
 async def test_what_a_lease_carries_and_what_none_does_are_told_of_together(
     bank: Bank, poster: _Poster
 ) -> None:
-    day = await bank.add_budget("bgt_day", 100)
-    await bank.store.write(open_window, day)
-    await _lease(bank, day, 50)
+    day = await _add_day(bank, 100, 50)
     await poster.post_records([bank.closed(25, bank.credit, day), bank.closed(30, bank.credit)])
     assert await _told(bank) == [("account_limit", 50, 45)]
 

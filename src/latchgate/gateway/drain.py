@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BATCH_CALLS_MAX = 2000
-#: How long charges may gather before they are posted, when no page asks for them; and how many.
+#: How long charges may gather before they are posted, when no page asks for them; and how many,
+#: which is also how many are posted at once.
 PERIOD_S = 1.0
-GATHERED_CALLS_MAX = 2000
+BATCH_CALLS_MAX = 2000
 RETRY_S = 1.0
 
 
@@ -66,7 +66,7 @@ class Drain:
     def add(self, offset: int, record: CloseRecord) -> None:
         """Queue a close record that the journal has taken; it is posted once it is synced."""
         self._queue.append((offset, record))
-        if len(self._queue) == GATHERED_CALLS_MAX:
+        if len(self._queue) == BATCH_CALLS_MAX:
             self._is_full.set()
 
     def _on_journal_failed(self) -> None:
@@ -131,7 +131,7 @@ class Drain:
                 self._wake.set()
                 await self._pause(RETRY_S, self._stopping)
             self._is_full.clear()
-            if len(self._queue) < GATHERED_CALLS_MAX and not self._stopping.is_set():
+            if len(self._queue) < BATCH_CALLS_MAX and not self._stopping.is_set():
                 await self._pause(PERIOD_S, self._is_full)
 
     async def _pause(self, seconds: float, until: asyncio.Event) -> None:

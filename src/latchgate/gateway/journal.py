@@ -208,9 +208,8 @@ class Journal:
                     return
                 if segment.is_full and synced == segment.end:
                     self._number += 1
-                    following = self._begin_segment(synced)
-                    segment.close()
-                    segment = following
+                    full, segment = segment, self._begin_segment(synced)
+                    full.close()
         except OSError as error:
             segment.cut_off(synced if self._interval_s is None else segment.end)
             self._tell(self._on_failed, error)

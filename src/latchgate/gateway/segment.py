@@ -27,7 +27,7 @@ class Segment:
     def __init__(self, file: int, begins_at: int, size: int) -> None:
         self._file = file
         self._begins_at = begins_at
-        #: What is written, the head included; what is reserved behind that are zeros.
+        #: What is written, the head included; and up to where room was asked for: zeros, if any.
         self._size = self._reserved = size
 
     @property
@@ -52,11 +52,13 @@ class Segment:
         ahead = needed + max(RESERVED_BYTES_MIN, min(self._size, RESERVED_BYTES_MAX))
         # A full segment is as long as it says: a backup sees none become shorter.
         ahead = min(ahead, SEGMENT_BYTES_MAX - self._size)
-        with suppress(OSError, AttributeError):  # not every system or file system can
+        if ahead <= needed:
+            return
+        self._reserved = self._size + ahead  # where there is none, not each record asks again
+        with suppress(OSError):  # not every file system can
             disk = os.fstatvfs(self._file)
-            if needed < ahead < disk.f_bavail * disk.f_frsize // ROOM_FOR_OTHERS:
+            if ahead < disk.f_bavail * disk.f_frsize // ROOM_FOR_OTHERS:
                 os.posix_fallocate(self._file, self._size, ahead)
-                self._reserved = self._size + ahead
 
     def sync(self) -> None:
         """Make what is written durable. Raises OSError; nothing is known of the file then."""
